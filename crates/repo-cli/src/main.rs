@@ -1,0 +1,2 @@
+//! The `repo` command.
+fn main() {}

@@ -1,0 +1,5 @@
+//! Codec of every stored object: bytes in, bytes out.
+
+mod kind;
+
+pub use kind::ErrorKind;
