@@ -1,0 +1,261 @@
+//! Commits, the numbered entries of the log, and checkpoints, which sum up all before them.
+//!
+//! ```text
+//! header [96] | sealed (nonce: 96): codec u8 | raw length u32 | CBOR record
+//! ```
+//! The store key (`log/` and 20 digits) is associated data, so a commit opens under its own number
+//! only. Each commit holds BLAKE3 of the stored bytes of the one before.
+
+use minicbor::{Decode, Encode};
+
+use crate::codec::{decode_cbor, encode_cbor};
+use crate::error::{Error, malformed};
+use crate::id::{IndexId, PackId, SessionId, SnapshotId};
+use crate::limits::COMMIT_MAX;
+use crate::pack::{open_envelope, push_envelope};
+use crate::seal::{HEADER_LEN, ObjectKind, Opener, Sealer};
+use crate::secrets::KeyRing;
+use crate::snapshot::Snapshot;
+
+/// BLAKE3 of a commit's stored bytes.
+pub type CommitHash = [u8; 32];
+
+/// The store key of commit `number`. Numbers start at 1.
+#[must_use]
+pub fn path(number: u64) -> String {
+    format!("log/{number:020}")
+}
+
+/// The store key of the checkpoint that sums up all commits up to `number`.
+#[must_use]
+pub fn checkpoint_path(number: u64) -> String {
+    format!("log/{number:020}.checkpoint")
+}
+
+/// What a store key below `log/` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogName {
+    /// A commit.
+    Commit(u64),
+    /// A checkpoint.
+    Checkpoint(u64),
+}
+
+/// Reads a store key below `log/`.
+#[must_use]
+pub fn parse_path(key: &str) -> Option<LogName> {
+    let name = key.strip_prefix("log/")?;
+    let (digits, checkpoint) = match name.strip_suffix(".checkpoint") {
+        Some(digits) => (digits, true),
+        None => (name, false),
+    };
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = digits.parse().ok()?;
+    Some(if checkpoint {
+        LogName::Checkpoint(number)
+    } else {
+        LogName::Commit(number)
+    })
+}
+
+/// A live index object as the log names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct IndexRef {
+    /// Name.
+    #[n(0)]
+    pub id: IndexId,
+    /// Length of the object, in bytes.
+    #[n(1)]
+    pub size: u64,
+    /// Blobs it locates.
+    #[n(2)]
+    pub entries: u64,
+}
+
+/// A snapshot with its changeable attributes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SnapshotRef {
+    /// The record.
+    #[n(0)]
+    pub snapshot: Snapshot,
+    /// Sorted, without repeats.
+    #[n(1)]
+    pub tags: Vec<String>,
+}
+
+/// A change of a snapshot's attributes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Retag {
+    /// Which snapshot.
+    #[n(0)]
+    pub id: SnapshotId,
+    /// Its tags from now on.
+    #[n(1)]
+    pub tags: Vec<String>,
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Commit {
+    /// Place in the log, from 1.
+    #[n(0)]
+    pub number: u64,
+    /// Hash of the commit before; zero for the first.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub previous: CommitHash,
+    /// Writer's clock, in milliseconds since 1970, UTC. Information only; no rule rests on it.
+    #[n(2)]
+    pub time_ms: i64,
+    /// What was done, for people: command, user and host.
+    #[n(3)]
+    pub action: String,
+    /// Snapshots from now on.
+    #[n(4)]
+    pub add_snapshots: Vec<SnapshotRef>,
+    /// Snapshots no more.
+    #[n(5)]
+    pub remove_snapshots: Vec<SnapshotId>,
+    /// Attributes changed.
+    #[n(6)]
+    pub retag: Vec<Retag>,
+    /// Index objects live from now on.
+    #[n(7)]
+    pub add_indexes: Vec<IndexRef>,
+    /// Index objects no more live.
+    #[n(8)]
+    pub remove_indexes: Vec<IndexId>,
+    /// Packs no snapshot after this commit may refer to.
+    #[n(9)]
+    pub condemn: Vec<PackId>,
+    /// Condemned packs that have been deleted.
+    #[n(10)]
+    pub swept: Vec<PackId>,
+    /// Numbers of features a reader must know to fold this commit.
+    #[n(11)]
+    pub needs: Vec<u32>,
+}
+
+/// Everything the log says up to and including one commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Checkpoint {
+    /// The last commit summed up.
+    #[n(0)]
+    pub number: u64,
+    /// Hash of that commit.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub hash: CommitHash,
+    /// Snapshots, in the order they were added.
+    #[n(2)]
+    pub snapshots: Vec<SnapshotRef>,
+    /// Live index objects.
+    #[n(3)]
+    pub indexes: Vec<IndexRef>,
+    /// Packs condemned and not yet swept.
+    #[n(4)]
+    pub condemned: Vec<PackId>,
+    /// Numbers of features a reader must know.
+    #[n(5)]
+    pub needs: Vec<u32>,
+}
+
+/// Hash that the next commit holds of these stored bytes.
+#[must_use]
+pub fn hash(stored: &[u8]) -> CommitHash {
+    *blake3::hash(stored).as_bytes()
+}
+
+/// Seals a commit into its stored bytes.
+pub fn seal(ring: &KeyRing, session: SessionId, commit: &Commit) -> Result<Vec<u8>, Error> {
+    let path = path(commit.number);
+    seal_record(
+        ring,
+        ObjectKind::Commit,
+        session,
+        path,
+        &encode_cbor(commit),
+    )
+}
+
+/// Opens the commit stored under `number`.
+pub fn open(ring: &KeyRing, number: u64, stored: &[u8]) -> Result<Commit, Error> {
+    let raw = open_record(ring, ObjectKind::Commit, &path(number), stored)?;
+    let commit: Commit = decode_cbor("commit", &raw)?;
+    if commit.number != number {
+        return Err(malformed("commit", "it holds another number"));
+    }
+    known("commit", &commit.needs)?;
+    Ok(commit)
+}
+
+/// Seals a checkpoint into its stored bytes.
+pub fn seal_checkpoint(
+    ring: &KeyRing,
+    session: SessionId,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<u8>, Error> {
+    let path = checkpoint_path(checkpoint.number);
+    let raw = encode_cbor(checkpoint);
+    seal_record(ring, ObjectKind::Checkpoint, session, path, &raw)
+}
+
+/// Opens the checkpoint stored under `number`.
+pub fn open_checkpoint(ring: &KeyRing, number: u64, stored: &[u8]) -> Result<Checkpoint, Error> {
+    let path = checkpoint_path(number);
+    let raw = open_record(ring, ObjectKind::Checkpoint, &path, stored)?;
+    let checkpoint: Checkpoint = decode_cbor("checkpoint", &raw)?;
+    if checkpoint.number != number {
+        return Err(malformed("checkpoint", "it holds another number"));
+    }
+    known("checkpoint", &checkpoint.needs)?;
+    Ok(checkpoint)
+}
+
+fn known(what: &'static str, needs: &[u32]) -> Result<(), Error> {
+    match needs.first() {
+        None => Ok(()),
+        Some(feature) => Err(Error::Unsupported {
+            what,
+            needs: format!("log feature {feature}"),
+        }),
+    }
+}
+
+fn seal_record(
+    ring: &KeyRing,
+    kind: ObjectKind,
+    session: SessionId,
+    path: String,
+    raw: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let sealer = Sealer::create(ring, kind, session, |_| path)?;
+    let mut stored = sealer.header().to_vec();
+    push_envelope(raw, &mut stored)?;
+    sealer.seal_tail(&mut stored, HEADER_LEN)?;
+    Ok(stored)
+}
+
+fn open_record(
+    ring: &KeyRing,
+    kind: ObjectKind,
+    path: &str,
+    stored: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let (header, body) = stored
+        .split_first_chunk::<HEADER_LEN>()
+        .ok_or_else(|| malformed("commit", "it ends early"))?;
+    let opener = Opener::new(ring, kind, path, None, header)?;
+    let mut body = body.to_vec();
+    let body = opener.open(HEADER_LEN as u64, &mut body)?;
+    open_envelope(
+        "commit",
+        body,
+        usize::try_from(COMMIT_MAX).unwrap_or(usize::MAX),
+    )
+}

@@ -1,0 +1,119 @@
+//! zstd with reused contexts, optionally against a base given as raw-content dictionary.
+
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_error_name};
+
+use crate::Error;
+
+/// The first bytes of a formatted zstd dictionary. A base that starts with them is not raw content
+/// to zstd, so such a base is never used.
+const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
+
+/// Compresses segments. Holds one zstd context; make one per thread and reuse it.
+pub struct Compressor {
+    context: CCtx<'static>,
+    level: i32,
+}
+
+impl Compressor {
+    /// A compressor of zstd `level` (1 to 22).
+    pub fn new(level: i32) -> Result<Self, Error> {
+        let mut context = CCtx::create();
+        context
+            .set_parameter(CParameter::CompressionLevel(level))
+            .map_err(failure)?;
+        context
+            .set_parameter(CParameter::ContentSizeFlag(true))
+            .map_err(failure)?;
+        Ok(Self { context, level })
+    }
+
+    /// The zstd level.
+    #[must_use]
+    pub fn level(&self) -> i32 {
+        self.level
+    }
+
+    /// Replaces `out` with one frame that holds `raw`.
+    pub fn compress(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        out.clear();
+        out.reserve(compress_bound(raw.len()));
+        self.context.compress2(out, raw).map_err(failure)?;
+        Ok(())
+    }
+
+    /// Replaces `out` with one frame that holds `raw` given `base`, or returns `false` when `base`
+    /// cannot serve as a base.
+    pub fn compress_with_base(
+        &mut self,
+        raw: &[u8],
+        base: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Error> {
+        if base.len() < 8 || base.starts_with(&DICTIONARY_MAGIC) {
+            return Ok(false);
+        }
+        out.clear();
+        out.reserve(compress_bound(raw.len()));
+        self.context
+            .compress_using_dict(out, raw, base, self.level)
+            .map_err(failure)?;
+        Ok(true)
+    }
+}
+
+/// Decompresses segments. Holds one zstd context; make one per thread and reuse it.
+pub struct Decompressor {
+    context: DCtx<'static>,
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decompressor {
+    /// A decompressor.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            context: DCtx::create(),
+        }
+    }
+
+    /// Replaces `out` with the `raw_len` bytes of the frame `payload`. The caller has capped
+    /// `raw_len`; a frame that holds more or fewer bytes is refused.
+    pub fn decompress(
+        &mut self,
+        payload: &[u8],
+        raw_len: usize,
+        base: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        const REFUSED: Error = Error::Malformed {
+            what: "segment",
+            why: "its zstd frame does not decode",
+        };
+        out.clear();
+        // `Vec` offers its whole capacity as the bound, which may exceed `raw_len`: the length is
+        // compared below, and the capacity is itself bounded by earlier, capped requests.
+        out.reserve(raw_len);
+        let written = match base {
+            None => self.context.decompress(out, payload),
+            Some(base) if base.len() < 8 || base.starts_with(&DICTIONARY_MAGIC) => {
+                return Err(REFUSED);
+            }
+            Some(base) => self.context.decompress_using_dict(out, payload, base),
+        };
+        match written {
+            Ok(len) if len == raw_len => Ok(()),
+            _ => Err(REFUSED),
+        }
+    }
+}
+
+fn failure(code: usize) -> Error {
+    Error::Compression {
+        why: get_error_name(code),
+    }
+}
