@@ -3,7 +3,9 @@
 //! `measure DIR... [-- SIZES...]`: every file of the first directory is stored, then each further
 //! directory is compared with the first alone. SIZES are `policy:min/avg/max` in KiB, for example
 //! `columnar:16/64/256`, `pages:1024` or `generic:16/64/256`; `generic` alone ignores what files are.
-//! Columns: new bytes raw, the same packed by zstd -3 in segments of 1 MiB, chunks, average chunk.
+//! Columns: new bytes raw; packed by zstd -3 in segments of 1 MiB; each chunk as the smaller of
+//! itself and its delta against the chunk at the same place in the first directory, by zstd -3;
+//! chunks; their average.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -11,7 +13,8 @@
     reason = "a measuring tool prints, and stops at the first surprise"
 )]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use repo_chunker::columnar::{Footer, footer};
@@ -88,11 +91,54 @@ struct Sum {
     total: u64,
     new: u64,
     packed: u64,
+    delta: u64,
     chunks: u64,
 }
 
+/// A chunk's hash and bytes.
+type Chunk = ([u8; 32], Vec<u8>);
+
+/// Chunks of the first tree: which there are, and which follow each other in a file.
+#[derive(Default, Clone)]
+struct Known {
+    all: HashSet<[u8; 32]>,
+    files: HashMap<PathBuf, Vec<Chunk>>,
+}
+
+/// Follows one file through its older self, to name the base of a changed chunk.
+struct Bases<'a> {
+    old: &'a [Chunk],
+    at: usize,
+}
+
+impl Bases<'_> {
+    /// Returns the old chunk at the place of the new one, if the new one differs.
+    fn next(&mut self, id: &[u8; 32]) -> Option<&[u8]> {
+        let near = self
+            .old
+            .iter()
+            .enumerate()
+            .skip(self.at)
+            .find(|(_, (old, _))| old == id);
+        if let Some((index, _)) = near {
+            self.at = index + 1;
+            return None;
+        }
+        let base = self.old.get(self.at).map(|(_, bytes)| &bytes[..]);
+        self.at += 1;
+        base
+    }
+}
+
+fn delta(base: &[u8], chunk: &[u8]) -> u64 {
+    let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), 3, base).unwrap();
+    encoder.window_log(22).unwrap();
+    encoder.write_all(chunk).unwrap();
+    encoder.finish().unwrap().len() as u64
+}
+
 /// Adds the chunks of a tree to `known` and sums up those that were not there.
-fn store(setup: &Setup, dir: &Path, known: &mut HashSet<[u8; 32]>) -> Sum {
+fn store(setup: &Setup, dir: &Path, known: &mut Known, keep: bool) -> Sum {
     let mut paths = Vec::new();
     files(dir, &mut paths);
     let mut sum = Sum::default();
@@ -105,20 +151,36 @@ fn store(setup: &Setup, dir: &Path, known: &mut HashSet<[u8; 32]>) -> Sum {
     for path in paths {
         let bytes = std::fs::read(&path).unwrap();
         sum.total += bytes.len() as u64;
+        let name = path.strip_prefix(dir).unwrap().to_owned();
+        let old = known.files.get(&name).map_or(&[][..], |old| old);
+        let mut bases = Bases { old, at: 0 };
+        let mut list = Vec::new();
         let mut cutter = setup.chunker.cutter(plan(setup, &path, &bytes));
         let mut rest = &bytes[..];
         while let Some(length) = cutter.next(rest, true) {
             assert!(length <= CHUNK_MAX);
             let chunk = &rest[..length];
             rest = &rest[length..];
-            if known.insert(*blake3::hash(chunk).as_bytes()) {
+            let id = *blake3::hash(chunk).as_bytes();
+            let base = bases.next(&id);
+            if known.all.insert(id) {
                 sum.new += length as u64;
                 sum.chunks += 1;
+                if !keep {
+                    let fresh = zstd::bulk::compress(chunk, 3).unwrap().len() as u64;
+                    sum.delta += base.map_or(fresh, |base| delta(base, chunk).min(fresh));
+                }
                 segment.extend_from_slice(chunk);
                 if segment.len() >= 1 << 20 {
                     sum.packed += pack(&mut segment);
                 }
             }
+            if keep {
+                list.push((id, chunk.to_vec()));
+            }
+        }
+        if keep {
+            known.files.insert(name, list);
         }
     }
     sum.packed += pack(&mut segment);
@@ -130,25 +192,26 @@ fn main() {
     let split = args.iter().position(|a| a == "--").unwrap_or(args.len());
     let setups = args.get(split + 1..).unwrap_or_default();
     println!(
-        "{:<22} {:<28} {:>9} {:>9} {:>9} {:>8} {:>9}",
-        "sizes", "tree", "MB", "new MB", "packed", "chunks", "avg KiB"
+        "{:<22} {:<28} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9}",
+        "sizes", "tree", "MB", "new MB", "packed", "delta", "chunks", "avg KiB"
     );
     for text in setups {
         let setup = setup(text);
-        let mut first = HashSet::new();
+        let mut first = Known::default();
         for (index, dir) in args[..split].iter().enumerate() {
             let sum = if index == 0 {
-                store(&setup, Path::new(dir), &mut first)
+                store(&setup, Path::new(dir), &mut first, true)
             } else {
-                store(&setup, Path::new(dir), &mut first.clone())
+                store(&setup, Path::new(dir), &mut first.clone(), false)
             };
             println!(
-                "{:<22} {:<28} {:>9.2} {:>9.2} {:>9.2} {:>8} {:>9.1}",
+                "{:<22} {:<28} {:>9.2} {:>9.2} {:>9.2} {:>9.3} {:>8} {:>9.1}",
                 setup.name,
                 dir.rsplit('/').take(2).collect::<Vec<_>>().join("<"),
                 sum.total as f64 / 1e6,
                 sum.new as f64 / 1e6,
                 sum.packed as f64 / 1e6,
+                sum.delta as f64 / 1e6,
                 sum.chunks,
                 sum.new as f64 / 1024.0 / sum.chunks.max(1) as f64
             );
