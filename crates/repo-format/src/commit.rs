@@ -15,7 +15,7 @@ use crate::limits::COMMIT_MAX;
 use crate::pack::{open_envelope, push_envelope};
 use crate::seal::{HEADER_LEN, ObjectKind, Opener, Sealer};
 use crate::secrets::KeyRing;
-use crate::snapshot::Snapshot;
+use crate::snapshot::SnapshotRecord;
 
 /// BLAKE3 of a commit's stored bytes.
 pub type CommitHash = [u8; 32];
@@ -79,9 +79,9 @@ pub struct IndexRef {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct SnapshotRef {
-    /// The record.
+    /// The record, a byte string so that whoever rewrites it keeps fields it does not know.
     #[n(0)]
-    pub snapshot: Snapshot,
+    pub snapshot: SnapshotRecord,
     /// Sorted, without repeats.
     #[n(1)]
     pub tags: Vec<String>,
@@ -171,30 +171,27 @@ pub fn hash(stored: &[u8]) -> CommitHash {
     *blake3::hash(stored).as_bytes()
 }
 
-/// Seals a commit into its stored bytes.
+/// Seals a commit into its stored bytes, then opens them and compares: a commit that cannot be read
+/// would end the log.
 pub fn seal(ring: &KeyRing, session: SessionId, commit: &Commit) -> Result<Vec<u8>, Error> {
     let path = path(commit.number);
-    seal_record(
-        ring,
-        ObjectKind::Commit,
-        session,
-        path,
-        &encode_cbor(commit),
-    )
+    let raw = encode_cbor(commit);
+    let stored = seal_record(ring, ObjectKind::Commit, session, path, &raw)?;
+    verify(open(ring, commit.number, &stored)? == *commit)?;
+    Ok(stored)
 }
 
 /// Opens the commit stored under `number`.
 pub fn open(ring: &KeyRing, number: u64, stored: &[u8]) -> Result<Commit, Error> {
     let raw = open_record(ring, ObjectKind::Commit, &path(number), stored)?;
-    let commit: Commit = decode_cbor("commit", &raw)?;
+    let commit = decode_commit(&raw)?;
     if commit.number != number {
         return Err(malformed("commit", "it holds another number"));
     }
-    known("commit", &commit.needs)?;
     Ok(commit)
 }
 
-/// Seals a checkpoint into its stored bytes.
+/// Seals a checkpoint into its stored bytes, then opens them and compares.
 pub fn seal_checkpoint(
     ring: &KeyRing,
     session: SessionId,
@@ -202,19 +199,56 @@ pub fn seal_checkpoint(
 ) -> Result<Vec<u8>, Error> {
     let path = checkpoint_path(checkpoint.number);
     let raw = encode_cbor(checkpoint);
-    seal_record(ring, ObjectKind::Checkpoint, session, path, &raw)
+    let stored = seal_record(ring, ObjectKind::Checkpoint, session, path, &raw)?;
+    verify(open_checkpoint(ring, checkpoint.number, &stored)? == *checkpoint)?;
+    Ok(stored)
+}
+
+fn verify(same: bool) -> Result<(), Error> {
+    if same {
+        return Ok(());
+    }
+    Err(Error::VerifyFailed)
 }
 
 /// Opens the checkpoint stored under `number`.
 pub fn open_checkpoint(ring: &KeyRing, number: u64, stored: &[u8]) -> Result<Checkpoint, Error> {
     let path = checkpoint_path(number);
     let raw = open_record(ring, ObjectKind::Checkpoint, &path, stored)?;
-    let checkpoint: Checkpoint = decode_cbor("checkpoint", &raw)?;
+    let checkpoint = decode_checkpoint(&raw)?;
     if checkpoint.number != number {
         return Err(malformed("checkpoint", "it holds another number"));
     }
-    known("checkpoint", &checkpoint.needs)?;
     Ok(checkpoint)
+}
+
+/// Decodes the record of an opened commit. What it needs is looked at before the rest is expected,
+/// so that a later layout is refused as unsupported and not as damaged.
+pub fn decode_commit(raw: &[u8]) -> Result<Commit, Error> {
+    let CommitNeeds { needs } = decode_cbor("commit", raw)?;
+    known("commit", &needs)?;
+    decode_cbor("commit", raw)
+}
+
+/// Decodes the record of an opened checkpoint, its needs first.
+pub fn decode_checkpoint(raw: &[u8]) -> Result<Checkpoint, Error> {
+    let CheckpointNeeds { needs } = decode_cbor("checkpoint", raw)?;
+    known("checkpoint", &needs)?;
+    decode_cbor("checkpoint", raw)
+}
+
+#[derive(Decode)]
+#[cbor(map)]
+struct CommitNeeds {
+    #[n(11)]
+    needs: Vec<u32>,
+}
+
+#[derive(Decode)]
+#[cbor(map)]
+struct CheckpointNeeds {
+    #[n(5)]
+    needs: Vec<u32>,
 }
 
 fn known(what: &'static str, needs: &[u32]) -> Result<(), Error> {
@@ -234,10 +268,17 @@ fn seal_record(
     path: String,
     raw: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let sealer = Sealer::create(ring, kind, session, |_| path)?;
+    let mut sealer = Sealer::create(ring, kind, session, |_| path)?;
     let mut stored = sealer.header().to_vec();
     push_envelope(raw, &mut stored)?;
     sealer.seal_tail(&mut stored, HEADER_LEN)?;
+    if raw.len().max(stored.len()) as u64 > COMMIT_MAX {
+        return Err(Error::OutOfRange {
+            what: "length of a commit",
+            value: raw.len() as u64,
+            allowed: "at most 64 MiB",
+        });
+    }
     Ok(stored)
 }
 
@@ -247,15 +288,14 @@ fn open_record(
     path: &str,
     stored: &[u8],
 ) -> Result<Vec<u8>, Error> {
+    let what = kind.name();
     let (header, body) = stored
         .split_first_chunk::<HEADER_LEN>()
-        .ok_or_else(|| malformed("commit", "it ends early"))?;
+        .filter(|_| stored.len() as u64 <= COMMIT_MAX)
+        .ok_or_else(|| malformed(what, "its length is out of range"))?;
     let opener = Opener::new(ring, kind, path, None, header)?;
     let mut body = body.to_vec();
     let body = opener.open(HEADER_LEN as u64, &mut body)?;
-    open_envelope(
-        "commit",
-        body,
-        usize::try_from(COMMIT_MAX).unwrap_or(usize::MAX),
-    )
+    let raw_max = usize::try_from(COMMIT_MAX).unwrap_or(usize::MAX);
+    open_envelope(what, body, raw_max)
 }

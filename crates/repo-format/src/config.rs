@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::codec::{decode_cbor, encode_cbor};
 use crate::error::{Error, malformed};
 use crate::id::RepositoryId;
-use crate::limits::{CHUNK_MAX, PACK_MAX, SEGMENT_RAW_MAX};
+use crate::limits::{CHUNK_MAX, CONFIG_MAX, PACK_MAX, SEGMENT_RAW_MAX};
 use crate::secrets::{Cipher, Secrets};
 
 /// Store key of the config.
@@ -106,6 +106,14 @@ pub struct Config {
     pub public: Option<PublicKeys>,
 }
 
+/// The one field that every version keeps, read before the others are expected.
+#[derive(Decode)]
+#[cbor(map)]
+struct VersionOnly {
+    #[n(0)]
+    version: u32,
+}
+
 /// Keys of an unencrypted repository.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -134,6 +142,7 @@ impl Config {
     /// The stored bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        debug_assert!(self.validate().is_ok(), "no reader would accept it");
         let mut bytes = MAGIC.to_vec();
         bytes.append(&mut encode_cbor(self));
         let hash = blake3::hash(&bytes);
@@ -145,13 +154,14 @@ impl Config {
     /// that an operation which does not need them can go on (see [`Config::allows`]).
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let body = checked(bytes)?;
-        let config: Self = decode_cbor(WHAT, body)?;
-        if config.version != VERSION {
+        let VersionOnly { version } = decode_cbor(WHAT, body)?;
+        if version != VERSION {
             return Err(Error::Unsupported {
                 what: WHAT,
-                needs: format!("format version {}", config.version),
+                needs: format!("format version {version}"),
             });
         }
+        let config: Self = decode_cbor(WHAT, body)?;
         config.validate()?;
         Ok(config)
     }
@@ -215,6 +225,9 @@ impl Config {
 }
 
 fn checked(bytes: &[u8]) -> Result<&[u8], Error> {
+    if bytes.len() as u64 > CONFIG_MAX {
+        return Err(malformed(WHAT, "it is too long"));
+    }
     let body = bytes
         .strip_prefix(MAGIC)
         .ok_or_else(|| malformed(WHAT, "it does not start with its magic"))?;

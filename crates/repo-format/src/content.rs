@@ -54,6 +54,7 @@ pub fn encode_extents(content: &Content) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + content.extents.len() * 36);
     out.push(content.level);
     for extent in &content.extents {
+        debug_assert!(extent.len <= i64::MAX as u64, "no reader would accept it");
         push_varint(&mut out, extent.len << 1 | u64::from(extent.id.is_none()));
         if let Some(id) = &extent.id {
             out.extend_from_slice(&id.0);

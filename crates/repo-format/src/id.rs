@@ -82,7 +82,7 @@ id!(
     32
 );
 id!(
-    /// Name of a snapshot: BLAKE3 of its encoded record without tags.
+    /// Name of a snapshot: BLAKE3 of its record as stored, without tags.
     SnapshotId,
     32
 );

@@ -4,7 +4,7 @@
 //! header [96] | block* | tail | trailer
 //! block    sealed (nonce: its offset): up to 186 entries { key [16] | segment u32 | ordinal u16 },
 //!          sorted by key over all blocks; every block but the last is full
-//! tail     sealed: entries u64 | packs u32 | segments u32 | filter length u32
+//! tail     sealed (nonce: its offset): entries u64 | packs u32 | segments u32 | filter length u32
 //!          packs    x { pack id [32] | size u64 }
 //!          segments x { pack row u32 | body offset u32 | sealed length u32 | raw length u32 }
 //!          blocks   x first key [16]
@@ -17,7 +17,7 @@ use crate::cursor::Cursor;
 use crate::error::{Error, malformed};
 use crate::filter::KeyFilter;
 use crate::id::{BlobKey, IndexId, PackId, SessionId};
-use crate::limits::{INDEX_ENTRIES_MAX, PACK_MAX, SEGMENT_RAW_MAX};
+use crate::limits::{INDEX_ENTRIES_MAX, INDEX_MAX, PACK_MAX, SEGMENT_RAW_MAX};
 use crate::pack::{TRAILER_LEN, push_trailer, trailer};
 use crate::seal::{HEADER_LEN, ObjectKind, Opener, Sealer, TAG_LEN};
 use crate::secrets::KeyRing;
@@ -87,7 +87,7 @@ pub fn encode(
             allowed: "at most 4 Mi in one object",
         });
     }
-    let sealer = Sealer::create(ring, ObjectKind::Index, session, |id| path(&IndexId(id)))?;
+    let mut sealer = Sealer::create(ring, ObjectKind::Index, session, |id| path(&IndexId(id)))?;
     let mut bytes =
         Vec::with_capacity(HEADER_LEN + entries.len() * 25 + segments.len() * 16 + 4096);
     bytes.extend_from_slice(sealer.header());
@@ -104,6 +104,9 @@ pub fn encode(
     push_tail(packs, segments, entries, &mut bytes)?;
     sealer.seal_tail(&mut bytes, start)?;
     push_trailer(&mut bytes, start, TRAILER_MAGIC)?;
+    if bytes.len() as u64 > INDEX_MAX {
+        return Err(malformed(WHAT, "it is too long"));
+    }
     Ok((IndexId(sealer.object_id()), bytes))
 }
 
@@ -159,6 +162,7 @@ impl Tail {
     pub fn open(opener: &Opener, size: u64, sealed: &mut [u8]) -> Result<Self, Error> {
         let start = size
             .checked_sub((sealed.len() + TRAILER_LEN) as u64)
+            .filter(|_| size <= INDEX_MAX)
             .ok_or_else(|| malformed(WHAT, "its size is out of range"))?;
         let tail = Self::decode(opener.open(start, sealed)?)?;
         let blocks = tail.entries.div_ceil(BLOCK_ENTRIES as u64);
@@ -243,6 +247,14 @@ impl Tail {
             .checked_sub(1)
     }
 
+    /// The pack and the segment that hold the blob of `entry`; `None` when it names a row that the
+    /// tables do not have.
+    #[must_use]
+    pub fn locate(&self, entry: &Entry) -> Option<(&PackRow, &SegmentRow)> {
+        let segment = self.segments.get(entry.segment as usize)?;
+        Some((self.packs.get(segment.pack as usize)?, segment))
+    }
+
     /// Where block `number` lies: offset and sealed length, in bytes.
     #[must_use]
     pub fn block_range(&self, number: usize) -> (u64, usize) {
@@ -254,6 +266,13 @@ impl Tail {
             .min(BLOCK_ENTRIES as u64);
         let len = usize::try_from(entries).unwrap_or(0) * ENTRY_LEN + TAG_LEN;
         (offset, len)
+    }
+
+    /// The byte range of block `number` when all opened blocks are laid end to end.
+    #[must_use]
+    pub fn plain_range(&self, number: usize) -> (usize, usize) {
+        let start = number * BLOCK_ENTRIES * ENTRY_LEN;
+        (start, start + self.block_range(number).1 - TAG_LEN)
     }
 }
 

@@ -10,6 +10,7 @@
 //! ```
 //! Argon2id follows RFC 9106, its second recommended option (t=3, p=4, 64 MiB), which is also
 //! the floor: a slot with weaker parameters is refused, so storage cannot ask for a cheap guess.
+//! There is a ceiling as well, so that storage cannot ask for all memory or for hours of work.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use minicbor::{Decode, Encode};
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::codec::{decode_cbor, encode_cbor};
 use crate::error::{Error, malformed};
 use crate::id::KeyId;
+use crate::limits::{CONFIG_MAX, KDF_LANES_MAX, KDF_MEMORY_KIB_MAX, KDF_PASSES_MAX};
 use crate::secrets::{Secrets, random_array};
 
 const MAGIC: &[u8; 8] = b"REPOkeys";
@@ -62,9 +64,9 @@ impl Kdf {
     fn params(self) -> Result<Params, Error> {
         let floor = Self::default();
         let allowed = self.memory_kib >= floor.memory_kib
-            && self.memory_kib <= 4 << 20
-            && (floor.passes..=64).contains(&self.passes)
-            && (1..=64).contains(&self.lanes);
+            && self.memory_kib <= KDF_MEMORY_KIB_MAX
+            && (floor.passes..=KDF_PASSES_MAX).contains(&self.passes)
+            && (1..=KDF_LANES_MAX).contains(&self.lanes);
         if !allowed {
             return Err(malformed(WHAT, "its Argon2id parameters are out of range"));
         }
@@ -141,6 +143,13 @@ pub fn wrap(
     };
     let mut bytes = MAGIC.to_vec();
     bytes.append(&mut encode_cbor(&stored));
+    if bytes.len() as u64 > CONFIG_MAX {
+        return Err(Error::OutOfRange {
+            what: "length of a key slot",
+            value: bytes.len() as u64,
+            allowed: "at most 64 KiB",
+        });
+    }
     Ok((slot.id(), bytes))
 }
 
@@ -187,6 +196,9 @@ pub fn unwrap(
 }
 
 fn stored(bytes: &[u8]) -> Result<Stored, Error> {
+    if bytes.len() as u64 > CONFIG_MAX {
+        return Err(malformed(WHAT, "it is too long"));
+    }
     let body = bytes
         .strip_prefix(MAGIC)
         .ok_or_else(|| malformed(WHAT, "it does not start with its magic"))?;

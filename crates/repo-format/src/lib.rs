@@ -33,4 +33,4 @@ pub use id::{BlobId, BlobKey, IndexId, KeyId, PackId, RepositoryId, SessionId, S
 pub use kind::ErrorKind;
 pub use seal::{HEADER_LEN, Header, ObjectKind, Opener, Sealer, TAG_LEN};
 pub use secrets::{BlobKind, Cipher, Epoch, KeyRing, Secrets, random_array};
-pub use snapshot::{PathBytes, Snapshot, SnapshotStats};
+pub use snapshot::{PathBytes, Snapshot, SnapshotRecord, SnapshotStats};

@@ -18,6 +18,12 @@ pub const INDEX_MAX: u64 = 256 << 20;
 pub const COMMIT_MAX: u64 = 64 << 20;
 /// Longest config or key slot, in bytes.
 pub const CONFIG_MAX: u64 = 64 << 10;
+/// Most memory a key slot may ask Argon2id to use, in KiB.
+pub const KDF_MEMORY_KIB_MAX: u32 = 1 << 20;
+/// Most passes a key slot may ask of Argon2id.
+pub const KDF_PASSES_MAX: u32 = 16;
+/// Most lanes a key slot may ask of Argon2id.
+pub const KDF_LANES_MAX: u32 = 16;
 /// Longest encoded tree node, in bytes: a leaf is closed before it exceeds this.
 pub const NODE_MAX: usize = CHUNK_MAX;
 /// Deepest chunk list of one file and deepest node tree of one directory.

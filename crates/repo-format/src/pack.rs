@@ -3,7 +3,7 @@
 //! ```text
 //! header [96] | segment* | directory | trailer
 //! segment    magic "sgmt" | sealed length u32 | sealed body (nonce: offset of the body)
-//! directory  sealed: codec u8 | raw length u32 | payload; the raw bytes are
+//! directory  sealed (nonce: its offset): codec u8 | raw length u32 | payload; the raw bytes are
 //!            segment count u32
 //!            count x { body offset u32 | sealed length u32 | chunks u32 | codec u8 | kind u8 }
 //!            per chunk: length u32
@@ -19,7 +19,7 @@ use crate::compress::{Compressor, Decompressor};
 use crate::cursor::Cursor;
 use crate::error::{Error, malformed};
 use crate::id::{BlobId, PackId, SessionId};
-use crate::limits::{DIRECTORY_RAW_MAX, PACK_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX};
+use crate::limits::{CHUNK_MAX, DIRECTORY_RAW_MAX, PACK_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX};
 use crate::seal::{HEADER_LEN, ObjectKind, Opener, Sealer, TAG_LEN};
 use crate::secrets::{BlobKind, KeyRing};
 
@@ -123,7 +123,11 @@ impl PackBuilder {
     }
 
     /// Seals a segment into the pack, then opens the sealed copy and compares it with the input.
+    /// After an error the builder is of no more use: `finish` fails too.
     pub fn push(&mut self, segment: &NewSegment<'_>) -> Result<SegmentPlace, Error> {
+        if segment.ids.len() != segment.lens.len() {
+            return Err(malformed("pack", "a segment's ids and lengths disagree"));
+        }
         let too_long = |_| malformed("pack", "it is too long");
         let stored = u32::try_from(segment.body.len() + TAG_LEN).map_err(too_long)?;
         let start = self.bytes.len() + SEGMENT_PREFIX_LEN;
@@ -155,13 +159,24 @@ impl PackBuilder {
         Ok(place)
     }
 
-    /// Appends directory and trailer. Returns the whole object and what it holds.
+    /// Appends directory and trailer. Returns the whole object and what it holds. The sealed
+    /// directory is opened, decoded and compared first, so no pack leaves here that cannot be read.
     pub fn finish(mut self) -> Result<(PackId, Vec<u8>, Vec<DirectorySegment>), Error> {
         let raw = encode_directory(&self.segments)?;
         let start = self.bytes.len();
         push_envelope(&raw, &mut self.bytes)?;
         self.sealer.seal_tail(&mut self.bytes, start)?;
+        self.check.clear();
+        self.check.extend_from_slice(&self.bytes[start..]);
         push_trailer(&mut self.bytes, start, TRAILER_MAGIC)?;
+        if self.bytes.len() as u64 > PACK_MAX {
+            return Err(malformed("pack", "it is too long"));
+        }
+        let opened = self.sealer.open_own(start as u64, &mut self.check)?;
+        let opened = open_envelope(WHAT, opened, DIRECTORY_RAW_MAX)?;
+        if decode_directory(&opened, start as u64)? != self.segments {
+            return Err(Error::VerifyFailed);
+        }
         let id = self.id();
         Ok((id, self.bytes, self.segments))
     }
@@ -200,7 +215,9 @@ pub(crate) fn open_envelope(
         Some(Codec::Raw) if payload.len() == raw_len => Ok(payload.to_vec()),
         Some(Codec::Zstd) => {
             let mut raw = Vec::new();
-            Decompressor::new().decompress(payload, raw_len, None, &mut raw)?;
+            Decompressor::new()
+                .decompress(payload, raw_len, None, &mut raw)
+                .map_err(|_| malformed(what, "its zstd frame does not decode"))?;
             Ok(raw)
         }
         _ => Err(malformed(
@@ -295,14 +312,20 @@ pub fn decode_directory(raw: &[u8], end: u64) -> Result<Vec<DirectorySegment>, E
             .ok_or_else(|| malformed(WHAT, "unknown blob kind"))?;
         let expected = at + SEGMENT_PREFIX_LEN as u64;
         at = u64::from(place.offset) + u64::from(place.stored);
-        if u64::from(place.offset) != expected || at > end {
+        if u64::from(place.offset) != expected || at > end || place.stored as usize <= TAG_LEN {
             return Err(malformed(WHAT, "a segment lies outside of the pack"));
         }
         if chunks == 0 || chunks > SEGMENT_CHUNKS_MAX {
             return Err(malformed(WHAT, "a segment's chunk count is out of range"));
         }
+        if codec == Codec::ZstdBase && (chunks != 1 || kind != BlobKind::Data) {
+            return Err(malformed(WHAT, "a delta is not one data chunk"));
+        }
         total += chunks;
         rows.push((place, chunks, codec, kind));
+    }
+    if at != end {
+        return Err(malformed(WHAT, "its segments do not fill the pack"));
     }
     if total > cursor.remaining() / (4 + BlobId::LEN) {
         return Err(malformed(WHAT, "its chunk count is out of range"));
@@ -315,6 +338,9 @@ pub fn decode_directory(raw: &[u8], end: u64) -> Result<Vec<DirectorySegment>, E
         let mut raw_len = 0usize;
         for _ in 0..chunks {
             let len = lens.u32()?;
+            if !(1..=CHUNK_MAX).contains(&(len as usize)) {
+                return Err(malformed(WHAT, "a chunk length is out of range"));
+            }
             raw_len = raw_len.saturating_add(len as usize);
             list.push((BlobId(ids.array()?), len));
         }

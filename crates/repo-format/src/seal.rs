@@ -55,7 +55,7 @@ impl ObjectKind {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Pack => "pack",
             Self::Index => "index object",
@@ -185,11 +185,13 @@ fn commitment(subkey: &[u8; 32]) -> [u8; 32] {
     *blake3::keyed_hash(subkey, b"repo format 1 key commitment").as_bytes()
 }
 
-/// Seals the parts of one new object.
+/// Seals the parts of one new object, from front to back.
 pub struct Sealer {
     header: [u8; HEADER_LEN],
     key: Key,
     path: Vec<u8>,
+    /// First offset that no sealed part covers: no nonce below it is used again.
+    end: usize,
 }
 
 impl Sealer {
@@ -216,6 +218,7 @@ impl Sealer {
             path: path(Header::object_id(&header)).into_bytes(),
             key: Key::new(ring.cipher(), subkey)?,
             header,
+            end: HEADER_LEN,
         })
     }
 
@@ -232,8 +235,16 @@ impl Sealer {
     }
 
     /// Seals `object[start..]` in place and appends the tag. `start` is the part's offset in the
-    /// object, so each part of an object has its own nonce.
-    pub fn seal_tail(&self, object: &mut Vec<u8>, start: usize) -> Result<(), Error> {
+    /// object, so each part of an object has its own nonce. An offset at or before a part that was
+    /// sealed is refused: its nonce is used up.
+    pub fn seal_tail(&mut self, object: &mut Vec<u8>, start: usize) -> Result<(), Error> {
+        if start < self.end || start > object.len() {
+            return Err(malformed(
+                "sealed part",
+                "it does not follow the one before",
+            ));
+        }
+        self.end = object.len() + TAG_LEN;
         let tag = self
             .key
             .seal(start as u64, &self.path, &mut object[start..])?;

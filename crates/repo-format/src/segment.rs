@@ -13,7 +13,7 @@ use crate::compress::{Compressor, Decompressor};
 use crate::cursor::{Cursor, push_varint};
 use crate::error::{Error, malformed};
 use crate::id::BlobId;
-use crate::limits::{SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX};
+use crate::limits::{CHUNK_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX};
 use crate::secrets::BlobKind;
 
 const WHAT: &str = "segment";
@@ -79,8 +79,9 @@ impl SegmentEncoder {
     /// Replaces `body` with the body of a one-chunk data segment that holds `raw` against `base`,
     /// or returns `false` when that is not at most half the size of storing the chunk afresh.
     ///
-    /// The fresh size is bounded from below by compressing growing prefixes, so that a small delta
-    /// is accepted without compressing the whole chunk twice.
+    /// The fresh size is estimated from below by compressing growing prefixes, so that a small
+    /// delta is accepted without compressing the whole chunk twice. Up to the first probe the
+    /// bound is exact; beyond, zstd may compress a prefix a little worse than the whole.
     pub fn encode_delta(
         &mut self,
         raw: &[u8],
@@ -168,7 +169,9 @@ impl<'a> SegmentBody<'a> {
         let mut raw_len = 0usize;
         for _ in 0..count {
             let len = u32::try_from(cursor.varint()?)
-                .map_err(|_| malformed(WHAT, "a chunk length is out of range"))?;
+                .ok()
+                .filter(|len| (1..=CHUNK_MAX).contains(&(*len as usize)))
+                .ok_or_else(|| malformed(WHAT, "a chunk length is out of range"))?;
             raw_len += len as usize;
             if raw_len > SEGMENT_RAW_MAX {
                 return Err(malformed(WHAT, "its raw length is out of range"));
@@ -176,8 +179,10 @@ impl<'a> SegmentBody<'a> {
             lens.push(len);
         }
         let base = match codec {
-            Codec::ZstdBase if count == 1 => Some(BlobId(cursor.array()?)),
-            Codec::ZstdBase => return Err(malformed(WHAT, "a delta holds several chunks")),
+            Codec::ZstdBase if count == 1 && kind == BlobKind::Data => {
+                Some(BlobId(cursor.array()?))
+            }
+            Codec::ZstdBase => return Err(malformed(WHAT, "a delta is not one data chunk")),
             Codec::Raw | Codec::Zstd => None,
         };
         let payload = cursor.take(cursor.remaining())?;

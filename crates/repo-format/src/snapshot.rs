@@ -1,10 +1,12 @@
 //! The record of one snapshot, as commits and checkpoints carry it.
 
-use minicbor::{Decode, Encode};
+use std::ops::Deref;
 
-use crate::codec::encode_cbor;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+use crate::codec::{decode_cbor, encode_cbor};
 use crate::id::SnapshotId;
-use crate::tree::Entry;
+use crate::tree::{Entry, EntryType};
 
 /// What a snapshot cost and holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
@@ -78,10 +80,87 @@ pub struct Snapshot {
 pub struct PathBytes(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
 
 impl Snapshot {
-    /// The snapshot's name: BLAKE3 of its encoded record. Tags are kept outside, so they can
-    /// change without the name changing.
+    /// A reader joins names to paths, so the root must not bring one of its own.
+    fn has_valid_root(&self) -> bool {
+        self.root.name.is_empty() && self.root.kind == EntryType::Directory
+    }
+}
+
+/// A snapshot as it is stored: the exact bytes and what they say. The name is BLAKE3 of the bytes,
+/// and they are kept, so that a program which does not know all fields neither loses them nor
+/// computes another name. Tags are kept outside, so they can change without the name changing.
+#[derive(Clone)]
+pub struct SnapshotRecord {
+    id: SnapshotId,
+    bytes: Vec<u8>,
+    snapshot: Snapshot,
+}
+
+impl SnapshotRecord {
+    /// The snapshot's name.
     #[must_use]
     pub fn id(&self) -> SnapshotId {
-        SnapshotId(*blake3::hash(&encode_cbor(self)).as_bytes())
+        self.id
+    }
+
+    fn new(bytes: Vec<u8>, snapshot: Snapshot) -> Self {
+        Self {
+            id: SnapshotId(*blake3::hash(&bytes).as_bytes()),
+            bytes,
+            snapshot,
+        }
+    }
+}
+
+impl From<Snapshot> for SnapshotRecord {
+    fn from(snapshot: Snapshot) -> Self {
+        debug_assert!(snapshot.has_valid_root(), "no reader would accept it");
+        Self::new(encode_cbor(&snapshot), snapshot)
+    }
+}
+
+impl Deref for SnapshotRecord {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+impl PartialEq for SnapshotRecord {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for SnapshotRecord {}
+
+impl std::fmt::Debug for SnapshotRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}: {:?}", self.id, self.snapshot)
+    }
+}
+
+impl<C> Encode<C> for SnapshotRecord {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(&self.bytes)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for SnapshotRecord {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let bytes = d.bytes()?;
+        let snapshot: Snapshot = decode_cbor("snapshot", bytes)
+            .map_err(|_| decode::Error::message("a snapshot is malformed"))?;
+        if !snapshot.has_valid_root() {
+            return Err(decode::Error::message(
+                "the root of a snapshot is not a nameless directory",
+            ));
+        }
+        Ok(Self::new(bytes.to_vec(), snapshot))
     }
 }

@@ -229,7 +229,10 @@ impl Node {
             Some((&LEAF, rest)) => {
                 let entries: Vec<Entry> = decode_cbor(WHAT, rest)?;
                 ascending(entries.iter().map(|entry| &entry.name))?;
-                if entries.iter().any(|entry| entry.mtime.nanos > 999_999_999) {
+                let times = entries
+                    .iter()
+                    .flat_map(|entry| [Some(entry.mtime), entry.ctime]);
+                if times.flatten().any(|time| time.nanos > 999_999_999) {
                     return Err(malformed(WHAT, "a time is out of range"));
                 }
                 Ok(Self::Leaf(entries))
