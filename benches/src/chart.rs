@@ -50,7 +50,7 @@ pub(crate) fn svg(results: &Results) -> String {
     let mut body = String::new();
     let mut y = TOP;
     for (row, bars) in groups.iter().filter(|(_, bars)| !bars.is_empty()) {
-        let height = BAR * bars.iter().map(|_| 1.0).sum::<f64>();
+        let height = bars.iter().map(|_| BAR).sum::<f64>();
         text(
             &mut body,
             (LEFT - 12.0, y + height / 2.0 + 4.0),

@@ -2,7 +2,7 @@
 //! The makers are scripts in `benches/data/`, one a set.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -127,8 +127,7 @@ pub(crate) fn make(set: Set, data: &Path, peers: Option<&Path>) -> Result<()> {
     };
     command.arg(data);
     let said = measure::untimed(command)?;
-    print!("{}", String::from_utf8_lossy(&said));
-    Ok(())
+    print(&String::from_utf8_lossy(&said))
 }
 
 /// Makes `tree` equal to `state` in place: files that do not change keep inode and times.
@@ -252,6 +251,13 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
         fs::create_dir_all(folder).map_err(io("create", folder))?;
     }
     fs::write(path, content).map_err(io("write", path))
+}
+
+/// Prints to standard output, which may be closed early.
+pub(crate) fn print(text: &str) -> Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(io("write", Path::new("standard output")))
 }
 
 #[cfg(test)]

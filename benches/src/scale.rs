@@ -63,8 +63,8 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     data::remove(&bench.dir)?;
     data::remove(&bench.tree)?;
     let text = table(options, &columns);
-    println!("{text}");
-    data::write(&options.out.join("scale.md"), text.as_bytes())
+    data::write(&options.out.join("scale.md"), text.as_bytes())?;
+    data::print(&text)
 }
 
 /// All steps at one size.
