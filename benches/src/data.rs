@@ -272,7 +272,7 @@ mod tests {
             ("left/a", "1"),
             ("left/b/c", "22"),
             ("right/a", "1"),
-            ("right/b/c", "23"),
+            ("right/b/c", "333"),
             ("right/d", ""),
         ] {
             write(&dir.path().join(path), content.as_bytes()).unwrap();
