@@ -299,3 +299,6 @@ fn open_record(
     let raw_max = usize::try_from(COMMIT_MAX).unwrap_or(usize::MAX);
     open_envelope(what, body, raw_max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,3 +117,6 @@ fn failure(code: usize) -> Error {
         why: get_error_name(code),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -241,3 +241,6 @@ fn checked(bytes: &[u8]) -> Result<&[u8], Error> {
     }
     Ok(&body[..at])
 }
+
+#[cfg(test)]
+mod tests;

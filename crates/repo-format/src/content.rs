@@ -91,3 +91,6 @@ pub fn decode_extents(bytes: &[u8]) -> Result<Content, Error> {
     }
     Ok(Content { level, extents })
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,3 +88,6 @@ pub(crate) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
 const fn low_byte(value: u64) -> u8 {
     value.to_le_bytes()[0]
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,6 @@ fn hash(key: &BlobKey) -> u64 {
     bytes.copy_from_slice(&key.0[..8]);
     u64::from_le_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests;

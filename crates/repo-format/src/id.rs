@@ -145,3 +145,6 @@ fn from_hex(text: &str, out: &mut [u8]) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

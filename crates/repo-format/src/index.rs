@@ -323,3 +323,6 @@ fn decode_entry(bytes: &[u8]) -> Entry {
         ordinal: u16::from_le_bytes(ordinal),
     }
 }
+
+#[cfg(test)]
+mod tests;

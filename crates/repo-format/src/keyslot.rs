@@ -220,3 +220,6 @@ fn commitment(kek: &[u8; 32]) -> [u8; 32] {
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub mod keyslot;
 mod kind;
 pub mod limits;
 pub mod pack;
+#[cfg(test)]
+mod sample;
 mod seal;
 mod secrets;
 pub mod segment;

@@ -362,3 +362,6 @@ pub fn decode_directory(raw: &[u8], end: u64) -> Result<Vec<DirectorySegment>, E
     cursor.finish()?;
     Ok(segments)
 }
+
+#[cfg(test)]
+mod tests;

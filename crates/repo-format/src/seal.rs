@@ -314,3 +314,6 @@ impl Opener {
             })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,3 +211,6 @@ impl std::fmt::Debug for KeyRing {
         write!(f, "KeyRing({}, {:?})", self.repository, self.cipher)
     }
 }
+
+#[cfg(test)]
+mod tests;

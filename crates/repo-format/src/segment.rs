@@ -228,3 +228,6 @@ impl<'a> SegmentBody<'a> {
         Some(start..start + len)
     }
 }
+
+#[cfg(test)]
+mod tests;

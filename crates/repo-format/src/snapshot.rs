@@ -164,3 +164,6 @@ impl<'b, C> Decode<'b, C> for SnapshotRecord {
         Ok(Self::new(bytes.to_vec(), snapshot))
     }
 }
+
+#[cfg(test)]
+mod tests;

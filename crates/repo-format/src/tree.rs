@@ -325,3 +325,6 @@ impl NodeBuilder {
         node
     }
 }
+
+#[cfg(test)]
+mod tests;

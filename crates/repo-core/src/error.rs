@@ -1,0 +1,240 @@
+//! What can go wrong with a repository, by the thing it goes wrong with.
+
+use std::path::PathBuf;
+
+use repo_format::{BlobId, ErrorKind, PackId};
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed operation. Messages name the object; causes are in `source`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A request to the store failed.
+    #[error(transparent)]
+    Store(repo_store::Error),
+    /// A stored object cannot be decoded.
+    #[error("{key} cannot be read")]
+    Object {
+        /// The object's key in the store.
+        key: String,
+        /// What is wrong with it.
+        source: repo_format::Error,
+    },
+    /// Bytes could not be encoded or verified before upload.
+    #[error("data could not be prepared for the repository")]
+    Encode {
+        /// What is wrong.
+        source: repo_format::Error,
+    },
+    /// No repository lies there.
+    #[error("no repository at {location}")]
+    NoRepository {
+        /// The place that was asked for.
+        location: String,
+    },
+    /// A repository lies there already.
+    #[error("a repository already exists at {location}")]
+    AlreadyExists {
+        /// The place that was asked for.
+        location: String,
+    },
+    /// The repository is encrypted and no password was given.
+    #[error("the repository at {location} is encrypted and needs a password")]
+    PasswordNeeded {
+        /// The repository.
+        location: String,
+    },
+    /// A password was given for a repository that claims not to be encrypted: data must not be
+    /// written in clear where the caller expects secrecy.
+    #[error("the repository at {location} is not encrypted, but a password was given")]
+    NotEncrypted {
+        /// The repository.
+        location: String,
+    },
+    /// No key slot opens with the password.
+    #[error("the password opens no key of the repository at {location}")]
+    WrongPassword {
+        /// The repository.
+        location: String,
+    },
+    /// The repository does not support an operation in this program.
+    #[error("the repository at {location} cannot be used")]
+    Unsupported {
+        /// The repository.
+        location: String,
+        /// The missing feature.
+        source: repo_format::Error,
+    },
+    /// The log is shorter than, or differs from, what this client has seen before.
+    #[error("the log of {location} was rolled back: commit {seen} was seen before and is {state}")]
+    RolledBack {
+        /// The repository.
+        location: String,
+        /// The newest commit seen.
+        seen: u64,
+        /// `missing` or `another one now`.
+        state: &'static str,
+    },
+    /// A commit does not continue the one before it.
+    #[error("commit {number} does not continue the log")]
+    BrokenChain {
+        /// The commit.
+        number: u64,
+    },
+    /// The log has a gap.
+    #[error("commit {number} is missing from the log")]
+    MissingCommit {
+        /// The commit.
+        number: u64,
+    },
+    /// Other writers won the race for the next commit too often.
+    #[error("could not commit: other writers were first {attempts} times")]
+    LostRace {
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// The state of the repository changed in a way that forbids the commit.
+    #[error("the repository changed meanwhile: {why}")]
+    Overtaken {
+        /// What changed.
+        why: String,
+    },
+    /// The state opened with `at` is read-only.
+    #[error("the repository was opened at commit {at} and is read-only")]
+    ReadOnly {
+        /// The commit asked for.
+        at: u64,
+    },
+    /// No snapshot has this id.
+    #[error("no snapshot {id}")]
+    UnknownSnapshot {
+        /// What was asked for.
+        id: String,
+    },
+    /// A snapshot does not hold this path.
+    #[error("no path {path} in snapshot {snapshot}")]
+    UnknownPath {
+        /// The path, lossily decoded.
+        path: String,
+        /// The snapshot.
+        snapshot: String,
+    },
+    /// The entry is not of the kind the operation needs.
+    #[error("{path} is not a {wanted}")]
+    WrongType {
+        /// The path, lossily decoded.
+        path: String,
+        /// For example `file`.
+        wanted: &'static str,
+    },
+    /// A blob that a snapshot refers to is in no live index.
+    #[error("chunk {id} is missing from the repository")]
+    MissingBlob {
+        /// The blob.
+        id: BlobId,
+    },
+    /// A blob's bytes are not what its id says.
+    #[error("chunk {id} in pack {pack} is damaged")]
+    DamagedBlob {
+        /// The blob.
+        id: BlobId,
+        /// Where it lies.
+        pack: PackId,
+    },
+    /// No key slot has this id, or it is the last one.
+    #[error("key {id} cannot be removed: {why}")]
+    Key {
+        /// The slot.
+        id: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A local file or directory could not be used.
+    #[error("cannot {operation} {path}")]
+    Io {
+        /// What was tried, for example `open`.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The source of a snapshot failed or was refused.
+    #[error("{what}")]
+    Source {
+        /// One line.
+        what: String,
+    },
+    /// The operation was cancelled by the caller.
+    #[error("cancelled")]
+    Cancelled,
+    /// An option is not usable.
+    #[error("{what}")]
+    Invalid {
+        /// One line.
+        what: String,
+    },
+    /// A part of this program ended unexpectedly.
+    #[error("internal error: {what}")]
+    Internal {
+        /// The part.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(source) => source.kind(),
+            Self::Object { source, .. } | Self::Encode { source } => source.kind(),
+            Self::NoRepository { .. } | Self::UnknownSnapshot { .. } | Self::UnknownPath { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::AlreadyExists { .. } | Self::LostRace { .. } | Self::Overtaken { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::PasswordNeeded { .. }
+            | Self::NotEncrypted { .. }
+            | Self::WrongPassword { .. }
+            | Self::Key { .. } => ErrorKind::Denied,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::RolledBack { .. }
+            | Self::BrokenChain { .. }
+            | Self::MissingCommit { .. }
+            | Self::MissingBlob { .. }
+            | Self::DamagedBlob { .. } => ErrorKind::Corrupt,
+            Self::ReadOnly { .. }
+            | Self::WrongType { .. }
+            | Self::Source { .. }
+            | Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Io { .. } | Self::Cancelled | Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+
+    pub(crate) fn object(key: impl Into<String>, source: repo_format::Error) -> Self {
+        Self::Object {
+            key: key.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn encode(source: repo_format::Error) -> Self {
+        Self::Encode { source }
+    }
+
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
+        Self::Io {
+            operation,
+            path: path.into(),
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Key slots: unlock, list, add, remove.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use repo_format::keyslot::{self, Slot};
+use repo_format::{ErrorKind, KeyId, Secrets, limits};
+use repo_store::Store;
+
+use crate::error::{Error, Result};
+use crate::repository::{KeyInfo, Repository, wrap};
+
+/// Tries the password on every slot. One key derivation a slot.
+pub(crate) async fn unlock(
+    store: &Store,
+    password: &[u8],
+    config_hash: [u8; 32],
+) -> Result<(Secrets, KeyId)> {
+    let mut damaged = None;
+    for (id, stored) in slots(store).await? {
+        let password = password.to_vec();
+        let opened = tokio::task::spawn_blocking(move || {
+            keyslot::unwrap(&stored, &id, &password, config_hash)
+        });
+        let opened = opened.await.map_err(|_| Error::Internal {
+            what: "key derivation",
+        })?;
+        match opened {
+            Ok(secrets) => return Ok((secrets, id)),
+            Err(repo_format::Error::WrongPassword) => {}
+            // One damaged slot must not lock out the others.
+            Err(source) => damaged = Some(Error::object(keyslot::path(&id), source)),
+        }
+    }
+    Err(damaged.unwrap_or_else(|| Error::WrongPassword {
+        location: store.location().to_owned(),
+    }))
+}
+
+async fn slots(store: &Store) -> Result<Vec<(KeyId, Bytes)>> {
+    let mut keys = store.list(keyslot::PREFIX, None).await;
+    let mut found = Vec::new();
+    while let Some(info) = keys.try_next().await.map_err(Error::Store)? {
+        let id = info
+            .key
+            .strip_prefix(keyslot::PREFIX)
+            .and_then(KeyId::from_hex);
+        let Some(id) = id else { continue };
+        match store.get(&info.key, limits::CONFIG_MAX).await {
+            Ok(bytes) => found.push((id, bytes)),
+            // Removed by another client since the list.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::Store(error)),
+        }
+    }
+    Ok(found)
+}
+
+impl Repository {
+    /// The key slots.
+    pub async fn keys(&self) -> Result<Vec<KeyInfo>> {
+        let mut keys = Vec::new();
+        for (id, stored) in slots(self.inner.storage.store()).await? {
+            let slot = Slot::decode(&stored)
+                .map_err(|source| Error::object(keyslot::path(&id), source))?;
+            keys.push(KeyInfo {
+                id,
+                created_ms: slot.created_ms,
+                label: slot.label,
+                memory_kib: slot.kdf.memory_kib,
+                passes: slot.kdf.passes,
+                lanes: slot.kdf.lanes,
+                current: self.inner.key == Some(id),
+            });
+        }
+        Ok(keys)
+    }
+
+    /// Adds a key slot for another password.
+    pub async fn add_key(&self, password: &[u8], label: &str) -> Result<KeyId> {
+        self.writable()?;
+        if !self.encrypted() {
+            return Err(Error::NotEncrypted {
+                location: self.location().to_owned(),
+            });
+        }
+        let secrets = self.inner.ring.secrets();
+        let (id, slot) = wrap(secrets, password, self.inner.config_hash, label).await?;
+        let store = self.inner.storage.store();
+        store
+            .put_new(&keyslot::path(&id), slot)
+            .await
+            .map_err(Error::Store)?;
+        Ok(id)
+    }
+
+    /// Removes a key slot; never the last one. Whoever copied the slot before can still open the
+    /// repository with its password: only a new master key shuts them out.
+    pub async fn remove_key(&self, id: &KeyId) -> Result<()> {
+        self.writable()?;
+        let refuse = |why| Error::Key {
+            id: id.to_hex(),
+            why,
+        };
+        let store = self.inner.storage.store();
+        let slots = slots(store).await?;
+        if !slots.iter().any(|(known, _)| known == id) {
+            return Err(refuse("there is no such key"));
+        }
+        if slots.len() == 1 {
+            return Err(refuse("it is the last one"));
+        }
+        store.delete(&keyslot::path(id)).await.map_err(Error::Store)
+    }
+}

@@ -1,0 +1,237 @@
+//! The log: numbered, create-only commits whose fold is the state of the repository.
+//!
+//! A writer seals its commit for the next number and creates it. When another writer was first,
+//! it reads the winner, lets the caller revalidate against the new state, and tries the number
+//! after. Creating commit N is the one point at which an operation takes effect.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use repo_format::commit::{self, Commit, LogName};
+use repo_format::{ErrorKind, KeyRing, SessionId, limits};
+use repo_store::Store;
+
+use crate::clock::now_ms;
+use crate::error::{Error, Result};
+use crate::limits::{CHECKPOINT_EVERY, COMMIT_ATTEMPTS, LOG_FETCHES};
+use crate::repository::seen::Seen;
+use crate::repository::state::State;
+
+/// Reads and extends the log of one repository.
+pub(crate) struct Log {
+    store: Store,
+    ring: Arc<KeyRing>,
+}
+
+impl Log {
+    pub(crate) fn new(store: Store, ring: Arc<KeyRing>) -> Self {
+        Self { store, ring }
+    }
+
+    /// The state at the head, or at commit `at`. `seen` is checked against what the log holds.
+    ///
+    /// Requests: one list per thousand commits since the last checkpoint a warm client knows, one
+    /// get for the newest checkpoint and one per commit after it.
+    pub(crate) async fn load(&self, at: Option<u64>, seen: Option<Seen>) -> Result<State> {
+        let names = self.names(at, seen).await?;
+        let mut state = State::default();
+        for number in names.checkpoints.iter().rev() {
+            match self.checkpoint(*number).await {
+                Ok(found) => {
+                    state = found;
+                    break;
+                }
+                // Checkpoints only save time: an unreadable one falls back to what it sums up.
+                Err(error) => tracing::warn!(number, %error, "ignoring an unreadable checkpoint"),
+            }
+        }
+        let wanted: Vec<u64> = names
+            .commits
+            .into_iter()
+            .filter(|number| *number > state.number)
+            .collect();
+        let mut commits = stream::iter(wanted)
+            .map(|number| async move { (number, self.fetch(number).await) })
+            .buffered(LOG_FETCHES);
+        while let Some((number, fetched)) = commits.next().await {
+            if number != state.number + 1 {
+                return Err(Error::MissingCommit {
+                    number: state.number + 1,
+                });
+            }
+            self.fold(&mut state, number, &fetched?, seen)?;
+        }
+        let missing = at.is_some_and(|at| at != state.number);
+        if missing {
+            return Err(Error::MissingCommit {
+                number: at.unwrap_or_default(),
+            });
+        }
+        self.check_seen(&state, seen, at)?;
+        Ok(state)
+    }
+
+    /// Folds commits after `state` until there is none.
+    pub(crate) async fn catch_up(&self, state: &mut State) -> Result<()> {
+        loop {
+            let number = state.number + 1;
+            match self.fetch(number).await {
+                Ok(stored) => self.fold(state, number, &stored, None)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Commits what `build` returns for the newest state and folds it into `state`. `build` is
+    /// called again, with the newer state, each time another writer was first.
+    pub(crate) async fn commit(
+        &self,
+        state: &mut State,
+        session: SessionId,
+        action: &str,
+        mut build: impl FnMut(&State) -> Result<Commit>,
+    ) -> Result<()> {
+        for _ in 0..COMMIT_ATTEMPTS {
+            let mut commit = build(state)?;
+            commit.number = state.number + 1;
+            commit.previous = state.hash;
+            commit.time_ms = now_ms();
+            action.clone_into(&mut commit.action);
+            let stored =
+                Bytes::from(commit::seal(&self.ring, session, &commit).map_err(Error::encode)?);
+            let path = commit::path(commit.number);
+            match self.store.put_new(&path, stored.clone()).await {
+                Ok(_) => {
+                    state.apply(commit, commit::hash(&stored))?;
+                    self.maybe_checkpoint(state, session).await;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Conflict => self.catch_up(state).await?,
+                Err(error) => return Err(Error::Store(error)),
+            }
+        }
+        Err(Error::LostRace {
+            attempts: COMMIT_ATTEMPTS,
+        })
+    }
+
+    /// Reads one commit for display.
+    pub(crate) async fn read(&self, number: u64) -> Result<Commit> {
+        let stored = self.fetch(number).await?;
+        commit::open(&self.ring, number, &stored)
+            .map_err(|source| Error::object(commit::path(number), source))
+    }
+
+    fn fold(
+        &self,
+        state: &mut State,
+        number: u64,
+        stored: &[u8],
+        seen: Option<Seen>,
+    ) -> Result<()> {
+        let commit = commit::open(&self.ring, number, stored)
+            .map_err(|source| Error::object(commit::path(number), source))?;
+        let hash = commit::hash(stored);
+        if seen.is_some_and(|seen| seen.number == number && seen.hash != hash) {
+            return Err(self.rolled_back(number, "another one now"));
+        }
+        state.apply(commit, hash)
+    }
+
+    fn check_seen(&self, state: &State, seen: Option<Seen>, at: Option<u64>) -> Result<()> {
+        let Some(seen) = seen.filter(|_| at.is_none()) else {
+            return Ok(());
+        };
+        if state.number < seen.number {
+            return Err(self.rolled_back(seen.number, "missing"));
+        }
+        if state.number == seen.number && state.hash != seen.hash {
+            return Err(self.rolled_back(seen.number, "another one now"));
+        }
+        Ok(())
+    }
+
+    fn rolled_back(&self, seen: u64, state: &'static str) -> Error {
+        Error::RolledBack {
+            location: self.store.location().to_owned(),
+            seen,
+            state,
+        }
+    }
+
+    async fn fetch(&self, number: u64) -> Result<Bytes> {
+        self.store
+            .get(&commit::path(number), limits::COMMIT_MAX)
+            .await
+            .map_err(Error::Store)
+    }
+
+    async fn checkpoint(&self, number: u64) -> Result<State> {
+        let path = commit::checkpoint_path(number);
+        let stored = self
+            .store
+            .get(&path, limits::COMMIT_MAX)
+            .await
+            .map_err(Error::Store)?;
+        commit::open_checkpoint(&self.ring, number, &stored)
+            .map(State::from_checkpoint)
+            .map_err(|source| Error::object(path, source))
+    }
+
+    async fn maybe_checkpoint(&self, state: &State, session: SessionId) {
+        if !state.number.is_multiple_of(CHECKPOINT_EVERY) {
+            return;
+        }
+        let write = async {
+            let checkpoint = state.to_checkpoint();
+            let stored =
+                commit::seal_checkpoint(&self.ring, session, &checkpoint).map_err(Error::encode)?;
+            let path = commit::checkpoint_path(state.number);
+            self.store
+                .put_new(&path, Bytes::from(stored))
+                .await
+                .map_err(Error::Store)
+        };
+        // The commit stands whether or not its checkpoint could be written.
+        if let Err(error) = write.await {
+            tracing::warn!(number = state.number, %error, "could not write a checkpoint");
+        }
+    }
+
+    async fn names(&self, at: Option<u64>, seen: Option<Seen>) -> Result<Names> {
+        if let Some(seen) = seen.filter(|_| at.is_none()) {
+            let from = seen.number / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
+            let names = self.list(from.checked_sub(1), None).await?;
+            if from == 0 || names.checkpoints.first() == Some(&from) {
+                return Ok(names);
+            }
+        }
+        self.list(None, at).await
+    }
+
+    async fn list(&self, after: Option<u64>, up_to: Option<u64>) -> Result<Names> {
+        let after = after.map(commit::checkpoint_path);
+        let mut keys = self.store.list("log/", after.as_deref()).await;
+        let mut names = Names::default();
+        while let Some(info) = keys.try_next().await.map_err(Error::Store)? {
+            match commit::parse_path(&info.key) {
+                Some(LogName::Commit(number)) if up_to.is_none_or(|at| number <= at) => {
+                    names.commits.push(number);
+                }
+                Some(LogName::Checkpoint(number)) if up_to.is_none_or(|at| number <= at) => {
+                    names.checkpoints.push(number);
+                }
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
+
+#[derive(Default)]
+struct Names {
+    commits: Vec<u64>,
+    checkpoints: Vec<u64>,
+}

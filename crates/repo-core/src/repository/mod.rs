@@ -1,0 +1,481 @@
+//! The repository: config, keys, log, index and packs in one store.
+//!
+//! Knows nothing of files and directories; `archive` puts those on top.
+
+mod access;
+mod check;
+mod index;
+mod keys;
+mod log;
+mod object;
+mod seen;
+mod segments;
+mod session;
+mod state;
+mod stats;
+mod storage;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+use repo_chunker::{Chunker, Params};
+use repo_format::commit::{Commit, Retag, SnapshotRef};
+use repo_format::config::{self, Config, Features, Operation, PublicKeys};
+use repo_format::{
+    Cipher, ErrorKind, KeyId, KeyRing, RepositoryId, Secrets, SessionId, SnapshotId, keyslot,
+    limits, random_array,
+};
+use repo_store::{Put, Store};
+use tokio::runtime::Handle;
+
+pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
+pub use check::{CheckOptions, CheckReport, ReadData};
+pub use stats::RepositoryStats;
+
+pub(crate) use index::{IndexSet, Location, SegmentAddress};
+pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
+pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
+pub(crate) use state::State;
+pub(crate) use storage::Storage;
+
+use crate::clock::now_ms;
+use crate::error::{Error, Result};
+use log::Log;
+use seen::Seen;
+
+/// One entry of the log, for people.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// Place in the log, from 1.
+    pub number: u64,
+    /// The writer's clock, in milliseconds since 1970, UTC.
+    pub time_ms: i64,
+    /// What was done.
+    pub action: String,
+    /// Snapshots added.
+    pub added: Vec<SnapshotId>,
+    /// Snapshots removed.
+    pub removed: Vec<SnapshotId>,
+    /// Snapshots whose tags changed.
+    pub retagged: Vec<SnapshotId>,
+    /// Index objects added.
+    pub indexes_added: usize,
+    /// Index objects removed.
+    pub indexes_removed: usize,
+}
+
+/// An open repository. Cheap to clone; clones share caches and state.
+///
+/// ```
+/// # use repo_core::{Access, CreateOptions, Repository, Store};
+/// # #[tokio::main(flavor = "multi_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::open("memory://", &[])?;
+/// let access = Access::password("correct horse");
+/// let repo = Repository::create(store, &access, &CreateOptions::default()).await?;
+/// assert!(repo.snapshots().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Repository {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) storage: Storage,
+    pub(crate) config: Config,
+    config_hash: [u8; 32],
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) chunker: Arc<Chunker>,
+    pub(crate) segments: SegmentReader,
+    log: Log,
+    state: RwLock<Arc<State>>,
+    index: Mutex<Option<(u64, Arc<IndexSet>)>>,
+    pool: OnceLock<rayon::ThreadPool>,
+    key: Option<KeyId>,
+    at: Option<u64>,
+    create_only: bool,
+}
+
+impl Repository {
+    /// Creates a repository in an empty place of `store`.
+    ///
+    /// Requests: a probe of create-only puts (four), the key slot, the config, and one list.
+    /// The config is written last: until it exists there is no repository.
+    pub async fn create(store: Store, access: &Access, options: &CreateOptions) -> Result<Self> {
+        let exists = || Error::AlreadyExists {
+            location: store.location().to_owned(),
+        };
+        match store.get(config::PATH, limits::CONFIG_MAX).await {
+            Ok(_) => return Err(exists()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::Store(error)),
+        }
+        let create_only = store.probe_create_only().await.map_err(Error::Store)?;
+        let secrets = Secrets::generate().map_err(Error::encode)?;
+        let config = new_config(access, options, &secrets)?;
+        let bytes = config.encode();
+        // What would be refused when read must not be written.
+        Config::decode(&bytes).map_err(|source| Error::object(config::PATH, source))?;
+        let config_hash = Config::hash(&bytes);
+        let mut key = None;
+        if let Access::Password(password) = access {
+            let (id, slot) = wrap(&secrets, password, config_hash, &options.label).await?;
+            store
+                .put_new(&keyslot::path(&id), slot)
+                .await
+                .map_err(Error::Store)?;
+            key = Some(id);
+        }
+        match store.put_new(config::PATH, Bytes::from(bytes)).await {
+            Ok(Put::Created | Put::AlreadyThere) => {}
+            Err(error) if error.kind() == ErrorKind::Conflict => return Err(exists()),
+            Err(error) => return Err(Error::Store(error)),
+        }
+        let open = OpenOptions::default();
+        Self::assemble(
+            store,
+            config,
+            config_hash,
+            secrets,
+            (key, create_only),
+            &open,
+        )
+        .await
+    }
+
+    /// Opens the repository in `store`.
+    ///
+    /// Requests: config, one list and one get per key slot, and the log since its newest
+    /// checkpoint.
+    pub async fn open(store: Store, access: &Access, options: &OpenOptions) -> Result<Self> {
+        let location = store.location().to_owned();
+        let stored = match store.get(config::PATH, limits::CONFIG_MAX).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Error::NoRepository { location });
+            }
+            Err(error) => return Err(Error::Store(error)),
+        };
+        let config =
+            Config::decode(&stored).map_err(|source| Error::object(config::PATH, source))?;
+        config
+            .allows(Operation::Read)
+            .map_err(|source| Error::Unsupported {
+                location: location.clone(),
+                source,
+            })?;
+        let config_hash = Config::hash(&stored);
+        let (secrets, key) = match (&config.public, access) {
+            (Some(public), Access::Plain) => {
+                let secrets = public
+                    .secrets()
+                    .map_err(|source| Error::object(config::PATH, source))?;
+                (secrets, None)
+            }
+            (Some(_), Access::Password(_)) => return Err(Error::NotEncrypted { location }),
+            (None, Access::Plain) => return Err(Error::PasswordNeeded { location }),
+            (None, Access::Password(password)) => {
+                let (secrets, id) = keys::unlock(&store, password, config_hash).await?;
+                (secrets, Some(id))
+            }
+        };
+        Self::assemble(store, config, config_hash, secrets, (key, true), options).await
+    }
+
+    async fn assemble(
+        store: Store,
+        config: Config,
+        config_hash: [u8; 32],
+        secrets: Secrets,
+        (key, create_only): (Option<KeyId>, bool),
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        let cipher = config
+            .cipher()
+            .map_err(|source| Error::object(config::PATH, source))?;
+        let ring = KeyRing::new(config.repository, cipher, secrets)
+            .map_err(|source| Error::object(config::PATH, source))?;
+        let ring = Arc::new(ring);
+        let chunker =
+            Chunker::new(access::chunker_params(&config), ring.gear_seed()).map_err(|error| {
+                Error::Invalid {
+                    what: error.to_string(),
+                }
+            })?;
+        let cache = options
+            .cache_dir
+            .as_ref()
+            .map(|dir| dir.join(&config.repository.to_hex()[..32]));
+        let storage = Storage::new(store.clone(), Handle::current(), cache);
+        let log = Log::new(store, Arc::clone(&ring));
+        let seen = storage.cache().and_then(Seen::load);
+        let state = log.load(options.at, seen).await?;
+        let repository = Self {
+            inner: Arc::new(Inner {
+                segments: SegmentReader::new(storage.clone(), Arc::clone(&ring)),
+                storage,
+                config,
+                config_hash,
+                ring,
+                chunker: Arc::new(chunker),
+                log,
+                state: RwLock::new(Arc::new(state)),
+                index: Mutex::new(None),
+                pool: OnceLock::new(),
+                key,
+                at: options.at,
+                create_only,
+            }),
+        };
+        repository.remember();
+        Ok(repository)
+    }
+
+    /// Identity of the repository.
+    #[must_use]
+    pub fn id(&self) -> RepositoryId {
+        self.inner.config.repository
+    }
+
+    /// Whether objects are encrypted.
+    #[must_use]
+    pub fn encrypted(&self) -> bool {
+        self.inner.ring.cipher() != Cipher::None
+    }
+
+    /// Where it lies; without secrets.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        self.inner.storage.store().location()
+    }
+
+    /// Whether the store refused, when the repository was created, to overwrite an object. True
+    /// for a repository that was opened, because the probe runs at creation only.
+    #[must_use]
+    pub fn create_only(&self) -> bool {
+        self.inner.create_only
+    }
+
+    /// Number of the newest commit known.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.state().number
+    }
+
+    /// Reads commits that other writers have added since.
+    pub async fn refresh(&self) -> Result<()> {
+        if self.inner.at.is_some() {
+            return Ok(());
+        }
+        let mut state = (*self.state()).clone();
+        self.inner.log.catch_up(&mut state).await?;
+        self.set_state(state);
+        Ok(())
+    }
+
+    /// The snapshots, in the order they were committed.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<SnapshotRef> {
+        self.state().snapshots.clone()
+    }
+
+    /// The newest `limit` entries of the log, newest first. One request each.
+    pub async fn log(&self, limit: usize) -> Result<Vec<LogEntry>> {
+        let mut entries = Vec::new();
+        let mut number = self.head();
+        while number > 0 && entries.len() < limit {
+            let commit = self.inner.log.read(number).await?;
+            let ids = |refs: &[SnapshotRef]| refs.iter().map(|r| r.snapshot.id()).collect();
+            entries.push(LogEntry {
+                number,
+                time_ms: commit.time_ms,
+                action: commit.action,
+                added: ids(&commit.add_snapshots),
+                removed: commit.remove_snapshots,
+                retagged: commit.retag.iter().map(|change| change.id).collect(),
+                indexes_added: commit.add_indexes.len(),
+                indexes_removed: commit.remove_indexes.len(),
+            });
+            number -= 1;
+        }
+        Ok(entries)
+    }
+
+    /// Replaces the tags of snapshots, in one commit.
+    pub async fn retag(&self, changes: &[(SnapshotId, Vec<String>)], action: &str) -> Result<()> {
+        self.commit(None, action, |state| {
+            let mut commit = Commit::default();
+            for (id, tags) in changes {
+                if state.snapshot(id).is_none() {
+                    return Err(Error::UnknownSnapshot { id: id.to_hex() });
+                }
+                let mut tags = tags.clone();
+                tags.sort_unstable();
+                tags.dedup();
+                commit.retag.push(Retag { id: *id, tags });
+            }
+            Ok(commit)
+        })
+        .await
+    }
+
+    /// Commits what `build` makes of the newest state. See [`Log::commit`].
+    pub(crate) async fn commit(
+        &self,
+        session: Option<SessionId>,
+        action: &str,
+        build: impl FnMut(&State) -> Result<Commit>,
+    ) -> Result<()> {
+        self.writable()?;
+        let session = match session {
+            Some(session) => session,
+            None => new_session()?,
+        };
+        let mut state = (*self.state()).clone();
+        let done = self
+            .inner
+            .log
+            .commit(&mut state, session, action, build)
+            .await;
+        self.set_state(state);
+        done
+    }
+
+    pub(crate) fn writable(&self) -> Result<()> {
+        if let Some(at) = self.inner.at {
+            return Err(Error::ReadOnly { at });
+        }
+        self.inner
+            .config
+            .allows(Operation::Write)
+            .map_err(|source| Error::Unsupported {
+                location: self.location().to_owned(),
+                source,
+            })
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(
+            &self
+                .inner
+                .state
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    fn set_state(&self, state: State) {
+        *self
+            .inner
+            .state
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        self.remember();
+    }
+
+    fn remember(&self) {
+        let state = self.state();
+        if let (Some(cache), None) = (self.inner.storage.cache(), self.inner.at)
+            && state.number > 0
+        {
+            let seen = Seen {
+                number: state.number,
+                hash: state.hash,
+            };
+            seen.store(cache);
+        }
+    }
+
+    /// The index of the newest state known. Blocks; call it from a worker thread.
+    pub(crate) fn index(&self) -> Result<Arc<IndexSet>> {
+        let state = self.state();
+        let mut slot = self
+            .inner
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((number, index)) = &*slot
+            && *number == state.number
+        {
+            return Ok(Arc::clone(index));
+        }
+        let index = Arc::new(IndexSet::open(
+            &self.inner.storage,
+            &self.inner.ring,
+            &state.indexes,
+            &state.condemned,
+            slot.as_ref().map(|(_, index)| &**index),
+        )?);
+        *slot = Some((state.number, Arc::clone(&index)));
+        Ok(index)
+    }
+
+    /// Threads for chunking, hashing and compression: one per core.
+    pub(crate) fn pool(&self) -> Result<&rayon::ThreadPool> {
+        if let Some(pool) = self.inner.pool.get() {
+            return Ok(pool);
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .thread_name(|number| format!("repo-{number}"))
+            .build()
+            .map_err(|_| Error::Internal { what: "threads" })?;
+        Ok(self.inner.pool.get_or_init(|| pool))
+    }
+
+    /// Runs blocking work of this repository off the async threads.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let repository = self.clone();
+        tokio::task::spawn_blocking(move || work(&repository))
+            .await
+            .map_err(|_| Error::Internal { what: "worker" })?
+    }
+}
+
+pub(crate) fn new_session() -> Result<SessionId> {
+    random_array().map(SessionId).map_err(Error::encode)
+}
+
+async fn wrap(
+    secrets: &Secrets,
+    password: &[u8],
+    config_hash: [u8; 32],
+    label: &str,
+) -> Result<(KeyId, Bytes)> {
+    let (secrets, password, label) = (secrets.clone(), password.to_vec(), label.to_owned());
+    let wrapped = tokio::task::spawn_blocking(move || {
+        keyslot::wrap(&secrets, &password, config_hash, now_ms(), &label)
+    });
+    let (id, slot) = wrapped
+        .await
+        .map_err(|_| Error::Internal {
+            what: "key derivation",
+        })?
+        .map_err(Error::encode)?;
+    Ok((id, Bytes::from(slot)))
+}
+
+fn new_config(access: &Access, options: &CreateOptions, secrets: &Secrets) -> Result<Config> {
+    let params = Params::default();
+    let (cipher, public) = match access {
+        Access::Password(_) => (options.cipher.unwrap_or(Cipher::Aes256Gcm), None),
+        Access::Plain => (Cipher::None, Some(PublicKeys::new(secrets))),
+    };
+    Ok(Config {
+        version: config::VERSION,
+        repository: RepositoryId(random_array().map_err(Error::encode)?),
+        cipher: cipher.code(),
+        created_ms: now_ms(),
+        generic: access::stored_sizes(params.generic),
+        columnar: access::stored_sizes(params.columnar),
+        page_chunk: params.page_chunk,
+        segment_size: options.segment_size(),
+        pack_size: options.pack_size(),
+        features: Features::default(),
+        public,
+    })
+}

@@ -1,0 +1,374 @@
+//! Reading blobs back: locate, read, open, decode, verify.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+use repo_format::pack::{self, SEGMENT_PREFIX_LEN};
+use repo_format::segment::SegmentBody;
+use repo_format::{
+    BlobId, BlobKind, Decompressor, HEADER_LEN, KeyRing, ObjectKind, Opener, PackId, TAG_LEN,
+    limits,
+};
+
+use crate::error::{Error, Result};
+use crate::limits::{OPENERS_MAX, SEGMENT_CACHE_BYTES};
+use crate::repository::index::{IndexSet, Location, SegmentAddress};
+use crate::repository::storage::Storage;
+
+/// A decoded segment: its raw bytes and where each chunk ends in them.
+#[derive(Debug, Default)]
+pub(crate) struct DecodedSegment {
+    pub(crate) raw: Vec<u8>,
+    pub(crate) ends: Vec<u32>,
+    pub(crate) kind: Option<BlobKind>,
+}
+
+impl DecodedSegment {
+    /// Byte range of chunk `ordinal` in the raw bytes.
+    pub(crate) fn range(&self, ordinal: u16) -> Option<Range<usize>> {
+        let ordinal = usize::from(ordinal);
+        let end = *self.ends.get(ordinal)? as usize;
+        let start = ordinal
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] as usize);
+        Some(start..end)
+    }
+}
+
+/// One blob inside a shared decoded segment. Verified against its id.
+#[derive(Clone)]
+pub(crate) struct Blob {
+    segment: Arc<DecodedSegment>,
+    range: Range<usize>,
+}
+
+impl std::ops::Deref for Blob {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.segment.raw[self.range.clone()]
+    }
+}
+
+/// Buffers one thread reuses while it reads segments.
+pub(crate) struct ReadBuffers {
+    decompressor: Decompressor,
+    sealed: Vec<u8>,
+}
+
+impl Default for ReadBuffers {
+    fn default() -> Self {
+        Self {
+            decompressor: Decompressor::new(),
+            sealed: Vec::new(),
+        }
+    }
+}
+
+/// Reads segments and blobs of one repository.
+pub(crate) struct SegmentReader {
+    storage: Storage,
+    ring: Arc<KeyRing>,
+    openers: Mutex<LruCache<PackId, Arc<Opener>>>,
+    cache: Mutex<ByteLru>,
+    buffers: Mutex<Vec<ReadBuffers>>,
+}
+
+impl SegmentReader {
+    pub(crate) fn new(storage: Storage, ring: Arc<KeyRing>) -> Self {
+        let openers = NonZeroUsize::new(OPENERS_MAX).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            storage,
+            ring,
+            openers: Mutex::new(LruCache::new(openers)),
+            cache: Mutex::new(ByteLru::new(SEGMENT_CACHE_BYTES)),
+            buffers: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The blob `id`, through the cache of decoded segments.
+    pub(crate) fn blob(&self, index: &IndexSet, kind: BlobKind, id: &BlobId) -> Result<Blob> {
+        let at = index
+            .find(&id.key())?
+            .ok_or(Error::MissingBlob { id: *id })?;
+        let segment = self.cached(index, &at.segment)?;
+        self.verified(segment, &at, kind, id)
+    }
+
+    /// The chunk that a new version of chunk `id` may be stored against: the chunk itself when it
+    /// is stored by itself, else the base it is stored against. Depth stays one.
+    pub(crate) fn delta_base(&self, index: &IndexSet, id: &BlobId) -> Result<(BlobId, Blob)> {
+        let at = index
+            .find(&id.key())?
+            .ok_or(Error::MissingBlob { id: *id })?;
+        if let Some(segment) = self.lookup(&at.segment) {
+            // Only segments that stand by themselves are cached.
+            return Ok((*id, self.verified(segment, &at, BlobKind::Data, id)?));
+        }
+        let mut buffers = self.take();
+        let base = self.base_of(&at.segment, &mut buffers);
+        self.give(buffers);
+        match base? {
+            None => {
+                let segment = self.cached(index, &at.segment)?;
+                Ok((*id, self.verified(segment, &at, BlobKind::Data, id)?))
+            }
+            Some(base) => Ok((base, self.blob(index, BlobKind::Data, &base)?)),
+        }
+    }
+
+    fn verified(
+        &self,
+        segment: Arc<DecodedSegment>,
+        at: &Location,
+        kind: BlobKind,
+        id: &BlobId,
+    ) -> Result<Blob> {
+        let range = segment
+            .range(at.ordinal)
+            .filter(|range| self.ring.blob_id(kind, &segment.raw[range.clone()]) == *id)
+            .ok_or(Error::DamagedBlob {
+                id: *id,
+                pack: at.segment.pack,
+            })?;
+        Ok(Blob { segment, range })
+    }
+
+    fn lookup(&self, address: &SegmentAddress) -> Option<Arc<DecodedSegment>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.get(address)
+    }
+
+    fn cached(&self, index: &IndexSet, address: &SegmentAddress) -> Result<Arc<DecodedSegment>> {
+        if let Some(segment) = self.lookup(address) {
+            return Ok(segment);
+        }
+        let mut buffers = self.take();
+        let mut segment = DecodedSegment::default();
+        let base = self.read(index, address, &mut buffers, &mut segment);
+        self.give(buffers);
+        let segment = Arc::new(segment);
+        if base?.is_none() {
+            self.cache
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .put(*address, Arc::clone(&segment));
+        }
+        Ok(segment)
+    }
+
+    fn base_of(
+        &self,
+        address: &SegmentAddress,
+        buffers: &mut ReadBuffers,
+    ) -> Result<Option<BlobId>> {
+        self.fetch(address, &mut buffers.sealed)?;
+        let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
+        Ok(self.open(address, sealed)?.base)
+    }
+
+    /// Reads and decodes one segment into `out`. Returns the base it is stored against.
+    pub(crate) fn read(
+        &self,
+        index: &IndexSet,
+        address: &SegmentAddress,
+        buffers: &mut ReadBuffers,
+        out: &mut DecodedSegment,
+    ) -> Result<Option<BlobId>> {
+        let mut sealed = std::mem::take(&mut buffers.sealed);
+        let done = self.fetch(address, &mut sealed).and_then(|()| {
+            self.decode(
+                index,
+                address,
+                &mut sealed[SEGMENT_PREFIX_LEN..],
+                &mut buffers.decompressor,
+                out,
+            )
+        });
+        buffers.sealed = sealed;
+        done
+    }
+
+    /// Decodes a segment whose sealed body was read already, for example as part of a longer
+    /// range. `sealed` is opened in place.
+    pub(crate) fn decode_sealed(
+        &self,
+        index: &IndexSet,
+        address: &SegmentAddress,
+        sealed: &mut [u8],
+        buffers: &mut ReadBuffers,
+        out: &mut DecodedSegment,
+    ) -> Result<Option<BlobId>> {
+        self.decode(index, address, sealed, &mut buffers.decompressor, out)
+    }
+
+    fn decode(
+        &self,
+        index: &IndexSet,
+        address: &SegmentAddress,
+        sealed: &mut [u8],
+        decompressor: &mut Decompressor,
+        out: &mut DecodedSegment,
+    ) -> Result<Option<BlobId>> {
+        let body = self.open(address, sealed)?;
+        let base = match body.base {
+            None => None,
+            Some(id) => Some(self.fresh_blob(index, &id)?),
+        };
+        body.decode(decompressor, base.as_deref(), &mut out.raw)
+            .map_err(|source| self.bad(address, source))?;
+        out.ends.clear();
+        let mut end = 0;
+        out.ends.extend(body.lens.iter().map(|len| {
+            end += len;
+            end
+        }));
+        out.kind = Some(body.kind);
+        Ok(body.base)
+    }
+
+    /// A base must stand by itself, so that hostile packs cannot make a chain or a circle.
+    fn fresh_blob(&self, index: &IndexSet, id: &BlobId) -> Result<Blob> {
+        let at = index
+            .find(&id.key())?
+            .ok_or(Error::MissingBlob { id: *id })?;
+        if let Some(segment) = self.lookup(&at.segment) {
+            return self.verified(segment, &at, BlobKind::Data, id);
+        }
+        let mut buffers = self.take();
+        let mut segment = DecodedSegment::default();
+        let done = self.read_fresh(&at.segment, &mut buffers, &mut segment);
+        self.give(buffers);
+        done?;
+        let segment = Arc::new(segment);
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(at.segment, Arc::clone(&segment));
+        self.verified(segment, &at, BlobKind::Data, id)
+    }
+
+    fn read_fresh(
+        &self,
+        address: &SegmentAddress,
+        buffers: &mut ReadBuffers,
+        out: &mut DecodedSegment,
+    ) -> Result<()> {
+        self.fetch(address, &mut buffers.sealed)?;
+        let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
+        let body = self.open(address, sealed)?;
+        body.decode(&mut buffers.decompressor, None, &mut out.raw)
+            .map_err(|source| self.bad(address, source))?;
+        let mut end = 0;
+        out.ends = body
+            .lens
+            .iter()
+            .map(|len| {
+                end += len;
+                end
+            })
+            .collect();
+        out.kind = Some(body.kind);
+        Ok(())
+    }
+
+    /// Reads the clear prefix and the sealed body, and checks that the prefix fits.
+    fn fetch(&self, address: &SegmentAddress, buffer: &mut Vec<u8>) -> Result<()> {
+        let stored = address.stored as usize;
+        if stored > limits::SEGMENT_RAW_MAX * 2 || stored < TAG_LEN {
+            return Err(self.bad(
+                address,
+                repo_format::Error::Malformed {
+                    what: "segment",
+                    why: "its stored length is out of range",
+                },
+            ));
+        }
+        let start = u64::from(address.offset).saturating_sub(SEGMENT_PREFIX_LEN as u64);
+        let end = u64::from(address.offset) + u64::from(address.stored);
+        self.storage
+            .read(&pack::path(&address.pack), start..end, buffer)
+    }
+
+    fn open<'b>(&self, address: &SegmentAddress, sealed: &'b mut [u8]) -> Result<SegmentBody<'b>> {
+        let opener = self.opener(&address.pack)?;
+        let bad = |source| self.bad(address, source);
+        let body = opener
+            .open(u64::from(address.offset), sealed)
+            .map_err(bad)?;
+        SegmentBody::parse(body).map_err(bad)
+    }
+
+    fn bad(&self, address: &SegmentAddress, source: repo_format::Error) -> Error {
+        Error::object(pack::path(&address.pack), source)
+    }
+
+    /// The opened header of a pack; one small read the first time.
+    pub(crate) fn opener(&self, id: &PackId) -> Result<Arc<Opener>> {
+        let lock = || self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opener) = lock().get(id) {
+            return Ok(Arc::clone(opener));
+        }
+        let key = pack::path(id);
+        let mut header = Vec::new();
+        self.storage.read(&key, 0..HEADER_LEN as u64, &mut header)?;
+        let header = header
+            .first_chunk::<HEADER_LEN>()
+            .ok_or(Error::Internal { what: "header" })?;
+        let opener = Opener::new(&self.ring, ObjectKind::Pack, &key, Some(id.0), header)
+            .map_err(|source| Error::object(key, source))?;
+        let opener = Arc::new(opener);
+        lock().put(*id, Arc::clone(&opener));
+        Ok(opener)
+    }
+
+    fn take(&self) -> ReadBuffers {
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
+    }
+
+    fn give(&self, buffers: ReadBuffers) {
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffers);
+    }
+}
+
+/// Decoded segments by address, dropping the least recently used above a budget of raw bytes.
+struct ByteLru {
+    map: LruCache<SegmentAddress, Arc<DecodedSegment>>,
+    bytes: usize,
+    max: usize,
+}
+
+impl ByteLru {
+    fn new(max: usize) -> Self {
+        Self {
+            map: LruCache::unbounded(),
+            bytes: 0,
+            max,
+        }
+    }
+
+    fn get(&mut self, address: &SegmentAddress) -> Option<Arc<DecodedSegment>> {
+        self.map.get(address).map(Arc::clone)
+    }
+
+    fn put(&mut self, address: SegmentAddress, segment: Arc<DecodedSegment>) {
+        self.bytes += segment.raw.len();
+        if let Some(before) = self.map.put(address, segment) {
+            self.bytes -= before.raw.len();
+        }
+        while self.bytes > self.max {
+            let Some((_, dropped)) = self.map.pop_lru() else {
+                return;
+            };
+            self.bytes -= dropped.raw.len();
+        }
+    }
+}

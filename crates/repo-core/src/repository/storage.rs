@@ -1,0 +1,90 @@
+//! Blocking access to stored objects from worker threads, with local files read directly.
+//!
+//! Chunking, hashing and sealing run on plain threads; this is where they wait for the store.
+//! A repository on a local disk is read with positioned reads into reused buffers, because fresh
+//! memory for each range costs more than the read.
+
+use std::fs::File;
+use std::future::Future;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use repo_store::Store;
+use tokio::runtime::Handle;
+
+use crate::error::{Error, Result};
+
+/// A store, the runtime its requests run on, and the place for cached copies.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    store: Store,
+    runtime: Handle,
+    cache: Option<PathBuf>,
+}
+
+impl Storage {
+    pub(crate) fn new(store: Store, runtime: Handle, cache: Option<PathBuf>) -> Self {
+        Self {
+            store,
+            runtime,
+            cache,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
+    }
+
+    /// Waits for `future`. Must not be called on a thread that runs async tasks.
+    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// The whole object, at most `max` bytes.
+    pub(crate) fn get(&self, key: &str, max: u64) -> Result<Bytes> {
+        self.wait(self.store.get(key, max)).map_err(Error::Store)
+    }
+
+    /// Replaces `buffer` with `range` of the object. The caller has capped the range.
+    pub(crate) fn read(&self, key: &str, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<()> {
+        let len = usize::try_from(range.end.saturating_sub(range.start))
+            .map_err(|_| Error::Internal { what: "range" })?;
+        if let Some(path) = self.store.local_path(key)
+            && let Ok(file) = File::open(path)
+        {
+            // Growing zeroes new bytes once; the buffer keeps its length between reads of
+            // similar size.
+            if buffer.len() < len {
+                buffer.resize(len, 0);
+            }
+            buffer.truncate(len);
+            if file.read_exact_at(buffer, range.start).is_ok() {
+                return Ok(());
+            }
+        }
+        // Missing, short or unreadable local objects take this path too, for its error.
+        let bytes = self
+            .wait(self.store.get_range(key, range))
+            .map_err(Error::Store)?;
+        buffer.clear();
+        buffer.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// Length of the object.
+    pub(crate) fn size(&self, key: &str) -> Result<u64> {
+        self.wait(self.store.head(key))
+            .map(|info| info.size)
+            .map_err(Error::Store)
+    }
+}
