@@ -20,6 +20,11 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 /// Attempts made of one operation, whatever time is left.
 pub const RETRY_ATTEMPTS_MAX: u32 = 10;
 
+/// Retries inside one attempt, by the HTTP client, which picks up a cut body where it broke.
+///
+/// Few: they must end before [`ANSWER_TIMEOUT`] hides what the server said.
+pub(crate) const CLIENT_RETRIES_MAX: usize = 2;
+
 /// Time to reach a network store.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -23,7 +23,9 @@ impl Store {
     ///
     /// A prefix is whole segments (`log`, `packs/ab`) or empty for everything; a prefix under
     /// which nothing is stored lists nothing. Keys this program cannot have written are listed
-    /// as the store spells them. The stream ends after its first error. A network store answers
+    /// as the store spells them. The stream ends after its first error. Some servers sort `a/b`
+    /// before `a-b`, which is an error when seen: keep no directory beside a name that continues
+    /// its own with `-` or `.`. A network store answers
     /// up to 1,000 objects a request; a local one is asked once per directory.
     #[expect(
         clippy::unused_async,

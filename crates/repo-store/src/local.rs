@@ -5,12 +5,13 @@
 //! live to sync, an object found in place whose link may not be synced yet, and deletes.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use crate::limits::SYNCED_DIRECTORIES_MAX;
+use crate::limits::{LIST_DEPTH_MAX, SYNCED_DIRECTORIES_MAX};
 use crate::store::Put;
 
 /// The directory of a local store.
@@ -66,6 +67,15 @@ impl LocalRoot {
         .await
     }
 
+    /// Removes the staged files of writers that did not live to name them.
+    pub(crate) async fn clean_staged(&self, prefix: &str, before_ms: u64) -> io::Result<u64> {
+        let directory = self.file(prefix);
+        let before = SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_millis(before_ms))
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        blocking(move || clean_staged(&directory, before, LIST_DEPTH_MAX)).await
+    }
+
     /// Syncs the directories that hold `directory` and its ancestors.
     ///
     /// Those above the root may belong to others; when they cannot be opened, that is left.
@@ -103,6 +113,38 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+fn clean_staged(directory: &Path, before: SystemTime, depth: usize) -> io::Result<u64> {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut cleaned = 0;
+    for entry in entries {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() && depth > 0 {
+            cleaned += clean_staged(&entry.path(), before, depth - 1)?;
+        } else if kind.is_file() && entry.file_name().to_str().is_some_and(is_staged) {
+            // A writer done meanwhile has removed it itself.
+            let old = entry.metadata().and_then(|m| m.modified());
+            if old.is_ok_and(|modified| modified < before) && fs::remove_file(entry.path()).is_ok()
+            {
+                cleaned += 1;
+            }
+        }
+    }
+    Ok(cleaned)
+}
+
+/// Whether `object_store` gives this name to a file that is not an object yet.
+fn is_staged(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(key, number)| {
+        crate::key::parse(key).is_ok()
+            && !number.is_empty()
+            && number.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 /// Runs a system call that may block where blocking is allowed.

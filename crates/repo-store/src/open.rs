@@ -22,7 +22,7 @@ use url::Url;
 use crate::classify::cause;
 use crate::error::{BoxError, Error};
 use crate::limits::{
-    CONNECT_TIMEOUT, RETRY_ATTEMPTS_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, RETRY_TIMEOUT,
+    CLIENT_RETRIES_MAX, CONNECT_TIMEOUT, RETRY_DELAY_MAX, RETRY_DELAY_MIN, RETRY_TIMEOUT,
 };
 use crate::local::LocalRoot;
 use crate::store::Store;
@@ -197,7 +197,7 @@ fn retry_config(timeout: Duration) -> RetryConfig {
         },
         max_retries: match timeout.is_zero() {
             true => 0,
-            false => usize::try_from(RETRY_ATTEMPTS_MAX).unwrap_or(usize::MAX),
+            false => CLIENT_RETRIES_MAX,
         },
         retry_timeout: timeout,
     }

@@ -160,6 +160,22 @@ impl Store {
         self.retry.run(|| self.delete_once(&path, key)).await
     }
 
+    /// Removes what crashed writers of a local store left below `prefix`, and says how many files.
+    ///
+    /// An object is written under a staged name that no listing shows; a crash leaves it there,
+    /// at worst as a second link that keeps a deleted object's space. `before_ms` is by the
+    /// store's clock, as in [`ObjectInfo`]: a writer whose staged file was taken fails, and loses
+    /// nothing. Other stores have nothing to remove.
+    pub async fn clean_staged(&self, prefix: &str, before_ms: i64) -> Result<u64, Error> {
+        let root = key::parse_prefix(prefix)?.unwrap_or_default();
+        let Some(local) = &self.local else {
+            return Ok(0);
+        };
+        let before_ms = u64::try_from(before_ms).unwrap_or(0);
+        let cleaned = local.clean_staged(root.as_ref(), before_ms).await;
+        cleaned.map_err(|e| self.context(Operation::Delete, prefix).classify_io(e))
+    }
+
     pub(crate) fn context<'a>(&'a self, operation: Operation, key: &'a str) -> Context<'a> {
         Context {
             operation,

@@ -39,6 +39,23 @@ fn a_missing_directory_is_not_made_by_opening() {
 }
 
 #[test]
+fn every_provider_has_a_client() {
+    let azure = options(&[
+        ("azure_storage_account_name", "account"),
+        ("azure_storage_account_key", "c2VjcmV0"),
+    ]);
+    let google = options(&[("google_skip_signature", "true")]);
+    for (location, options) in [
+        ("az://container/x", &azure),
+        ("gs://bucket/x", &google),
+        ("s3://bucket/x", &Vec::new()),
+        ("memory://", &Vec::new()),
+    ] {
+        assert_eq!(Store::open(location, options).unwrap().location(), location);
+    }
+}
+
+#[test]
 fn bad_locations_are_invalid() {
     for location in ["ftp:", "https://example.com/x", "s3:bucket", "http://x/"] {
         let opened = Store::open(location, &[]);

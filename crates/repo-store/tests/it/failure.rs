@@ -1,8 +1,9 @@
 //! Lost answers, torn puts, servers gone: what a caller is told, and when it is told at all.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,20 +70,23 @@ async fn a_listing_goes_on_behind_the_last_key() {
     }
 }
 
+/// A busy server: the caller is told what it said, not only that time is up.
+#[tokio::test]
+async fn a_busy_server_is_asked_again_and_quoted() {
+    let (port, asked) = answering_server("HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n");
+    let store = Store::open("s3://bucket/x", &options(port, "2")).unwrap();
+    let error = store.put_new("config", "x".into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(format!("{error:?}").contains("503"), "{error:?}");
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((4..=30).contains(&asked), "{asked} requests");
+}
+
 /// The clock is paused and jumps to the next timer whenever nothing else is to be done.
 #[tokio::test(start_paused = true)]
 async fn a_silent_server_ends_in_an_error() {
-    let port = silent_server();
-    let options = [
-        ("aws_endpoint", format!("http://127.0.0.1:{port}")),
-        ("aws_access_key_id", "a".to_owned()),
-        ("aws_secret_access_key", "b".to_owned()),
-        ("allow_http", "true".to_owned()),
-        ("retry_timeout_s", "100".to_owned()),
-        ("connect_timeout", "1 day".to_owned()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value));
-    let store = Store::open("s3://bucket/x", &options).unwrap();
+    let (port, _) = answering_server("");
+    let store = Store::open("s3://bucket/x", &options(port, "100")).unwrap();
     let error = store.get("config", 10).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(
@@ -111,15 +115,7 @@ async fn a_server_that_dies_is_an_error_and_not_a_hang() {
 
 #[tokio::test]
 async fn a_refused_connection_is_unavailable_and_says_why() {
-    let options = [
-        ("aws_endpoint", "http://127.0.0.1:1"),
-        ("aws_access_key_id", "a"),
-        ("aws_secret_access_key", "b"),
-        ("allow_http", "true"),
-        ("retry_timeout_s", "0"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let store = Store::open("s3://bucket/x", &options).unwrap();
+    let store = Store::open("s3://bucket/x", &options(1, "0")).unwrap();
     let error = store.head("config").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
@@ -127,14 +123,42 @@ async fn a_refused_connection_is_unavailable_and_says_why() {
     assert!(!cause.contains('\n'), "{cause}");
 }
 
-/// Accepts connections, reads what comes, and never answers.
-fn silent_server() -> u16 {
+fn options(port: u16, retry_timeout_s: &str) -> Vec<(String, String)> {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    [
+        ("aws_endpoint", endpoint.as_str()),
+        ("aws_access_key_id", "a"),
+        ("aws_secret_access_key", "b"),
+        ("allow_http", "true"),
+        ("retry_timeout_s", retry_timeout_s),
+        // A paused clock must not run past it while a real connection is made.
+        ("connect_timeout", "1 day"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// A server that says the same to whatever comes, or nothing; and how often it was asked.
+fn answering_server(answer: &'static str) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            std::thread::spawn(move || while stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {});
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 64 * 1024];
+                while stream.read(&mut buffer).is_ok_and(|n| n > 0) {
+                    if !answer.is_empty() {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        if stream.write_all(answer.as_bytes()).is_err() {
+                            break;
+                        }
+                    }
+                }
+            });
         }
     });
-    port
+    (port, asked)
 }

@@ -82,4 +82,13 @@ async fn what_a_crash_left_is_neither_listed_nor_in_the_way() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].key, "packs/a");
     assert_eq!(fs::read(&staged).unwrap(), b"half");
+
+    let foreign = directory.path().join("packs/not ours#1");
+    fs::write(&foreign, "").unwrap();
+    assert_eq!(store.clean_staged("packs", 0).await.unwrap(), 0);
+    assert_eq!(store.clean_staged("log", i64::MAX / 2).await.unwrap(), 0);
+    let later = found[0].modified_ms + 60_000;
+    assert_eq!(store.clean_staged("packs", later).await.unwrap(), 1);
+    assert!(!staged.exists() && foreign.exists());
+    assert_eq!(store.get("packs/a", 5).await.unwrap(), "whole");
 }
