@@ -18,8 +18,8 @@ from_release() {
     local mirror
     mirror=$(awk '$1 == "URIs:" { print $2; exit }' /etc/apt/sources.list.d/*.sources)
     [ -n "$mirror" ] || { echo "install.sh: no Debian source is set up on this machine" >&2; exit 1; }
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" > apt/sources
-    local apt=(apt-get -qq -o "Dir::Etc::SourceList=$dir/apt/sources" -o Dir::Etc::SourceParts=/dev/null
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" > release.list
+    local apt=(apt-get -qq -o "Dir::Etc::SourceList=$dir/release.list" -o Dir::Etc::SourceParts=/dev/null
         -o "Dir::State::Lists=$dir/apt" -o APT::Sandbox::User=root)
     "${apt[@]}" update
     (cd deb && "${apt[@]}" download "$@")

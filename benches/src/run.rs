@@ -186,10 +186,12 @@ fn round(
             bench,
             case,
             run,
+            at: Step::Init,
             results: &mut *results,
         };
         if let Err(error) = turn.steps() {
-            let line = format!("{}, {tool}: {}", case.name, error::chain(&error));
+            let step = turn.at.name();
+            let line = format!("{}, {tool}, {step}: {}", case.name, error::chain(&error));
             eprintln!("{line}");
             results.failures.push(line);
         }
@@ -204,6 +206,8 @@ struct Turn<'a> {
     bench: Bench,
     case: &'a Case,
     run: u32,
+    /// The step that was begun last.
+    at: Step,
     results: &'a mut Results,
 }
 
@@ -233,6 +237,10 @@ impl Turn<'_> {
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
+        if !self.bench.tool.does(step) {
+            return Ok(());
+        }
+        self.at = step;
         let log = self.bench.dir.join("log").join(step.name());
         let used = measure::timed(self.bench.command(step), &log)?;
         let record = Record {

@@ -75,6 +75,11 @@ impl Tool {
         matches!(self, Self::Rustic | Self::Borg)
     }
 
+    /// Whether the tool can take a step: pgBackRest refuses a backup when no file has changed.
+    pub(crate) fn does(self, step: Step) -> bool {
+        self != Self::Pgbackrest || step != Step::Unchanged
+    }
+
     /// The command that tells the version.
     pub(crate) fn version(self, program: &Path) -> Command {
         let mut command = Command::new(program);
