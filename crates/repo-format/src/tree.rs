@@ -266,6 +266,19 @@ fn ascending<'a>(names: impl Iterator<Item = &'a Vec<u8>>) -> Result<(), Error> 
     Ok(())
 }
 
+/// Whether a writer closes a leaf after the entry `name`: one name in 128. Any split reads the
+/// same; equal splits deduplicate.
+#[must_use]
+pub fn ends_leaf(name: &[u8]) -> bool {
+    blake3::hash(name).as_bytes()[0] & 0x7f == 0
+}
+
+/// Whether a writer closes an interior node or chunk list after the item `id`: one in 64.
+#[must_use]
+pub fn ends_list(id: &BlobId) -> bool {
+    id.0[0] & 0x3f == 0
+}
+
 /// Collects encoded items of one node.
 #[derive(Debug, Default)]
 pub struct NodeBuilder {

@@ -200,7 +200,7 @@ fn a_renamed_or_swapped_index_is_refused() {
     assert!(Stored::open(&ring, &one, &others).is_err());
     // Two full blocks exchanged: each opens in its own place only.
     let sealed = BLOCK_ENTRIES * 22 + TAG_LEN;
-    let mut swapped = bytes.clone();
+    let mut swapped = bytes;
     swapped[HEADER_LEN..HEADER_LEN + 2 * sealed].rotate_left(sealed);
     let stored = Stored::open(&ring, &one, &swapped).unwrap();
     assert!(stored.block(0).is_err() && stored.block(1).is_err());

@@ -36,7 +36,9 @@ fn leaf(entries: &[Entry]) -> Vec<u8> {
     entries.iter().for_each(|entry| builder.push_entry(entry));
     assert_eq!(builder.count(), entries.len() as u64);
     let node = builder.take_leaf();
-    assert!(builder.is_empty() && builder.len() == 0);
+    assert!(builder.is_empty());
+    let left = builder.len();
+    assert_eq!(left, 0);
     node
 }
 
