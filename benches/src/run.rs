@@ -76,7 +76,7 @@ pub(crate) struct Results {
     pub(crate) records: Vec<Record>,
     /// Steps that failed and restores that were not what was backed up.
     pub(crate) failures: Vec<String>,
-    /// Restores in place that left files which the snapshot does not have.
+    /// Restores that are what the tool promises, and yet not quite the source.
     pub(crate) notes: Vec<String>,
 }
 
@@ -270,8 +270,18 @@ impl Turn<'_> {
     }
 
     fn compare(&mut self, step: Step) -> Result<()> {
-        let found = data::compare(&self.bench.tree, &self.bench.restored())?;
+        let mut found = data::compare(&self.bench.tree, &self.bench.restored())?;
         let at = format!("{}, {}, {}", self.case.name, self.bench.tool, step.name());
+        let left_out = found
+            .wrong
+            .extract_if(.., |line| self.bench.tool.leaves_out(line))
+            .count();
+        if left_out > 0 {
+            let note = format!(
+                "{at}: {left_out} files or directories that the server makes anew left out"
+            );
+            self.results.notes.push(note);
+        }
         if let Some(first) = found.wrong.first() {
             self.results.failures.push(format!(
                 "{at}: {} differences, the first: {first}",

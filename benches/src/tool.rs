@@ -75,9 +75,25 @@ impl Tool {
         matches!(self, Self::Rustic | Self::Borg)
     }
 
-    /// Whether the tool can take a step: pgBackRest refuses a backup when no file has changed.
+    /// Whether the tool has a step. pgBackRest refuses a backup when no file has changed, and its
+    /// verification compares sums of stored bytes without decoding them, which is another thing.
     pub(crate) fn does(self, step: Step) -> bool {
-        self != Self::Pgbackrest || step != Step::Unchanged
+        self != Self::Pgbackrest || !matches!(step, Step::Unchanged | Step::Verify)
+    }
+
+    /// Whether a line of `diff` is about something that the tool leaves out because the server
+    /// makes it anew at its start.
+    pub(crate) fn leaves_out(self, line: &str) -> bool {
+        let passing = [
+            "pgsql_tmp",
+            "pg_subtrans",
+            "pg_notify",
+            "pg_serial",
+            "pg_snapshots",
+            "pg_internal.init",
+        ];
+        let only = line.starts_with("Only in ");
+        self == Self::Pgbackrest && only && passing.iter().any(|name| line.contains(name))
     }
 
     /// The command that tells the version.
