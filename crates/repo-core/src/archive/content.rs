@@ -1,0 +1,414 @@
+//! The content of one file: what it is, how it is cut, holes, and the work split over threads.
+//!
+//! Small files are read and stored by one thread from start to end. A large one is read and cut
+//! by one thread, because a cut depends on the one before, while other threads name, compress and
+//! store the windows already cut.
+
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use repo_chunker::{Plan, Policy, columnar};
+use repo_format::tree::Entry;
+use repo_format::{Content, Extent};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use crate::archive::bases::Bases;
+use crate::archive::lists::ContentWriter;
+use crate::archive::run::Run;
+use crate::archive::worker::{Worker, Workers};
+use crate::error::{Error, Result};
+use crate::limits::{SMALL_FILE, WINDOW};
+
+/// Bytes of a columnar file's end that are read to find its footer.
+const TAIL: u64 = 64 << 10;
+
+/// An open file to store.
+pub(crate) struct FileSource<'f> {
+    pub(crate) fd: BorrowedFd<'f>,
+    /// The path to show.
+    pub(crate) path: &'f [u8],
+    pub(crate) size: u64,
+    /// Fewer blocks than bytes: there may be holes.
+    pub(crate) sparse: bool,
+    /// The parent's version.
+    pub(crate) parent: Option<&'f Entry>,
+}
+
+/// What a file was found to hold.
+pub(crate) struct Stored {
+    pub(crate) content: Option<Content>,
+    pub(crate) policy: Policy,
+    /// Bytes read and holes, which is the length of the content.
+    pub(crate) len: u64,
+}
+
+impl FileSource<'_> {
+    fn error(&self, error: Errno) -> Error {
+        use std::os::unix::ffi::OsStrExt;
+        Error::io("read", std::ffi::OsStr::from_bytes(self.path), error)
+    }
+
+    /// Fills `buffer` from file offset `offset`; fewer bytes only at the end of the file.
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let mut len = 0;
+        while len < buffer.len() {
+            match rustix::io::pread(self.fd, &mut buffer[len..], offset + len as u64) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(self.error(error)),
+            }
+        }
+        Ok(len)
+    }
+
+    fn columnar_plan(&self) -> Result<Plan> {
+        let mut want = TAIL.min(self.size);
+        // Asked twice at most: the second answer knows the footer's length.
+        for _ in 0..2 {
+            let mut tail = vec![0; usize::try_from(want).unwrap_or(0)];
+            let read = self.fill(&mut tail, self.size - want)?;
+            tail.truncate(read);
+            match columnar::footer(&tail, self.size) {
+                columnar::Footer::Layout(layout) => return Ok(Plan::Columnar(layout)),
+                columnar::Footer::NeedTail(more) if more <= self.size && more > want => want = more,
+                _ => break,
+            }
+        }
+        Ok(Plan::Generic)
+    }
+}
+
+/// Stores a file's content.
+pub(crate) fn read(
+    run: &Run<'_>,
+    workers: &Workers,
+    worker: &mut Worker,
+    file: &FileSource<'_>,
+) -> Result<Stored> {
+    if file.sparse {
+        return read_sparse(run, worker, file);
+    }
+    let head = {
+        let window = &mut worker.window[..WINDOW];
+        let want = usize::try_from(file.size + 1).unwrap_or(WINDOW).min(WINDOW);
+        file.fill(&mut window[..want], 0)?
+    };
+    let policy = Policy::detect(file.path, file.size, &worker.window[..head.min(TAIL as usize)]);
+    let plan = match policy {
+        Policy::Generic => Plan::Generic,
+        Policy::Pages => Plan::Pages,
+        Policy::Columnar => file.columnar_plan()?,
+    };
+    let mut list = ContentWriter::default();
+    let len = if file.size > SMALL_FILE {
+        read_large(run, workers, worker, file, (policy, plan), &mut list)?
+    } else {
+        let mut stream = Stream {
+            policy,
+            plan,
+            parent: file.parent,
+            offset: 0,
+            held: head,
+        };
+        stream.run(run, worker, &mut list, |buffer, offset| {
+            file.fill(buffer, offset)
+        })?
+    };
+    let content = list.finish(&mut worker.sink(run))?;
+    run.advance(0, 1);
+    Ok(Stored {
+        content,
+        policy,
+        len,
+    })
+}
+
+/// Stores a stream of unknown length, cut as generic content.
+pub(crate) fn read_stream(
+    run: &Run<'_>,
+    worker: &mut Worker,
+    parent: Option<&Entry>,
+    source: &mut dyn Read,
+) -> Result<Stored> {
+    let mut list = ContentWriter::default();
+    let mut stream = Stream {
+        policy: Policy::Generic,
+        plan: Plan::Generic,
+        parent,
+        offset: 0,
+        held: 0,
+    };
+    let len = stream.run(run, worker, &mut list, |buffer, _| {
+        let mut len = 0;
+        while len < buffer.len() {
+            match source.read(&mut buffer[len..]) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", "standard input", error)),
+            }
+        }
+        Ok(len)
+    })?;
+    let content = list.finish(&mut worker.sink(run))?;
+    run.advance(0, 1);
+    Ok(Stored {
+        content,
+        policy: Policy::Generic,
+        len,
+    })
+}
+
+/// Bytes cut and stored by one thread, window by window.
+struct Stream<'f> {
+    policy: Policy,
+    plan: Plan,
+    parent: Option<&'f Entry>,
+    offset: u64,
+    /// Bytes already in the window.
+    held: usize,
+}
+
+impl Stream<'_> {
+    /// Runs to the end of the input. `fill` reads at an offset and returns less than it was asked
+    /// for at the end only. Returns the offset of the end.
+    fn run(
+        &mut self,
+        run: &Run<'_>,
+        worker: &mut Worker,
+        list: &mut ContentWriter,
+        mut fill: impl FnMut(&mut [u8], u64) -> Result<usize>,
+    ) -> Result<u64> {
+        let chunker = &run.repository.inner.chunker;
+        let mut cutter = chunker.cutter(self.plan.clone());
+        let mut bases = Bases::new(run.trees, self.parent, self.offset);
+        let mut last = false;
+        loop {
+            if !last && self.held < WINDOW {
+                let at = self.offset + self.held as u64;
+                let read = fill(&mut worker.window[self.held..WINDOW], at)?;
+                self.held += read;
+                last = self.held < WINDOW;
+            }
+            let window = std::mem::take(&mut worker.window);
+            let mut used = 0;
+            let done = loop {
+                let Some(len) = cutter.next(&window[used..self.held], last) else {
+                    break Ok(());
+                };
+                let chunk = &window[used..used + len];
+                match worker.chunk(run, self.policy, &mut bases, self.offset, chunk) {
+                    Ok(extent) => {
+                        if let Err(error) = list.push(extent, &mut worker.sink(run)) {
+                            break Err(error);
+                        }
+                    }
+                    Err(error) => break Err(error),
+                }
+                used += len;
+                self.offset += len as u64;
+            };
+            worker.window = window;
+            done?;
+            run.advance(used as u64, 0);
+            worker.window.copy_within(used..self.held, 0);
+            self.held -= used;
+            if run.stopped() {
+                return Err(Error::Cancelled);
+            }
+            if last && self.held == 0 {
+                return Ok(self.offset);
+            }
+        }
+    }
+}
+
+/// Holes become extents without a chunk; each run of data is cut by itself.
+fn read_sparse(run: &Run<'_>, worker: &mut Worker, file: &FileSource<'_>) -> Result<Stored> {
+    let mut list = ContentWriter::default();
+    let mut at = 0;
+    while at < file.size {
+        let data = match rustix::fs::seek(file.fd, SeekFrom::Data(at)) {
+            Ok(data) => data.min(file.size),
+            Err(Errno::NXIO) => file.size,
+            // The file system cannot tell: all is data.
+            Err(Errno::INVAL | Errno::NOTSUP) => at,
+            Err(error) => return Err(file.error(error)),
+        };
+        if data > at {
+            let hole = Extent {
+                len: data - at,
+                id: None,
+            };
+            list.push(hole, &mut worker.sink(run))?;
+        }
+        if data >= file.size {
+            at = file.size;
+            break;
+        }
+        let end = match rustix::fs::seek(file.fd, SeekFrom::Hole(data)) {
+            Ok(end) => end.min(file.size),
+            Err(Errno::INVAL | Errno::NOTSUP) => file.size,
+            Err(error) => return Err(file.error(error)),
+        };
+        let mut stream = Stream {
+            policy: Policy::Generic,
+            plan: Plan::Generic,
+            parent: file.parent,
+            offset: data,
+            held: 0,
+        };
+        at = stream.run(run, worker, &mut list, |buffer, offset| {
+            let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let want = buffer.len().min(left);
+            file.fill(&mut buffer[..want], offset)
+        })?;
+        if at < end {
+            // Truncated meanwhile; the caller sees that it changed.
+            break;
+        }
+    }
+    let content = list.finish(&mut worker.sink(run))?;
+    run.advance(0, 1);
+    Ok(Stored {
+        content,
+        policy: Policy::Generic,
+        len: at,
+    })
+}
+
+/// A window of a large file, cut and ready to store.
+struct Window {
+    buffer: Vec<u8>,
+    offset: u64,
+    lens: Vec<usize>,
+}
+
+/// Reads a large file window by window and cuts it.
+struct Windows<'r> {
+    file: &'r FileSource<'r>,
+    cutter: repo_chunker::Cutter<'r>,
+    spare: Vec<Vec<u8>>,
+    remainder: Vec<u8>,
+    offset: u64,
+    last: bool,
+}
+
+impl Windows<'_> {
+    /// The next windows, one for each thread; none at the end of the file.
+    fn round(&mut self, count: usize) -> Result<Vec<Window>> {
+        let mut windows = Vec::with_capacity(count);
+        while windows.len() < count && !(self.last && self.remainder.is_empty()) {
+            let mut buffer = self.spare.pop().unwrap_or_else(|| vec![0; WINDOW]);
+            let held = self.remainder.len();
+            buffer[..held].copy_from_slice(&self.remainder);
+            self.remainder.clear();
+            let read = self
+                .file
+                .fill(&mut buffer[held..], self.offset + held as u64)?;
+            let filled = held + read;
+            self.last = filled < WINDOW;
+            let (mut used, mut lens) = (0, Vec::new());
+            while let Some(len) = self.cutter.next(&buffer[used..filled], self.last) {
+                lens.push(len);
+                used += len;
+            }
+            self.remainder.extend_from_slice(&buffer[used..filled]);
+            windows.push(Window {
+                buffer,
+                offset: self.offset,
+                lens,
+            });
+            self.offset += used as u64;
+        }
+        Ok(windows)
+    }
+}
+
+/// Stores windows on all threads of the pool while one of them reads and cuts the next.
+fn read_large(
+    run: &Run<'_>,
+    workers: &Workers,
+    worker: &mut Worker,
+    file: &FileSource<'_>,
+    (policy, plan): (Policy, Plan),
+    list: &mut ContentWriter,
+) -> Result<u64> {
+    let threads = rayon::current_num_threads();
+    let mut windows = Windows {
+        file,
+        cutter: run.repository.inner.chunker.cutter(plan),
+        spare: Vec::new(),
+        remainder: Vec::new(),
+        offset: 0,
+        last: false,
+    };
+    let mut current = windows.round(threads)?;
+    while !current.is_empty() {
+        let (extents, next) = rayon::join(
+            || store_windows(run, workers, file, policy, &current),
+            || windows.round(threads),
+        );
+        for extent in extents? {
+            list.push(extent, &mut worker.sink(run))?;
+        }
+        windows
+            .spare
+            .extend(current.into_iter().map(|window| window.buffer));
+        current = next?;
+        if run.stopped() {
+            return Err(Error::Cancelled);
+        }
+    }
+    Ok(windows.offset)
+}
+
+fn store_windows(
+    run: &Run<'_>,
+    workers: &Workers,
+    file: &FileSource<'_>,
+    policy: Policy,
+    windows: &[Window],
+) -> Result<Vec<Extent>> {
+    let stored: Vec<Mutex<Result<Vec<Extent>>>> =
+        windows.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
+    rayon::scope(|scope| {
+        for (window, slot) in windows.iter().zip(&stored) {
+            scope.spawn(move |_| {
+                let done = store_window(run, workers, file, policy, window);
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = done;
+            });
+        }
+    });
+    let mut extents = Vec::new();
+    for slot in stored {
+        extents.append(&mut slot.into_inner().unwrap_or_else(PoisonError::into_inner)?);
+    }
+    Ok(extents)
+}
+
+fn store_window(
+    run: &Run<'_>,
+    workers: &Workers,
+    file: &FileSource<'_>,
+    policy: Policy,
+    window: &Window,
+) -> Result<Vec<Extent>> {
+    workers.with(run, |worker| {
+        let mut bases = Bases::new(run.trees, file.parent, window.offset);
+        let mut extents = Vec::with_capacity(window.lens.len());
+        let mut at = 0;
+        for len in &window.lens {
+            let chunk = &window.buffer[at..at + len];
+            let offset = window.offset + at as u64;
+            extents.push(worker.chunk(run, policy, &mut bases, offset, chunk)?);
+            at += len;
+        }
+        run.advance(at as u64, 0);
+        Ok(extents)
+    })
+}

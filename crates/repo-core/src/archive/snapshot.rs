@@ -1,0 +1,287 @@
+//! Taking a snapshot: walk, workers and tree run together, then one commit makes it visible.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+use repo_format::commit::{Commit, SnapshotRef};
+use repo_format::tree::{Entry, EntryType, Totals};
+use repo_format::{PathBytes, Snapshot, SnapshotStats};
+
+use crate::archive::assemble::{Assembled, assemble};
+use crate::archive::batch::{Batch, Permits};
+use crate::archive::content;
+use crate::archive::ingest;
+use crate::archive::lists::DirectoryWriter;
+use crate::archive::options::{Parent, SnapshotOptions, SnapshotReport};
+use crate::archive::roots::{Roots, synthetic};
+use crate::archive::run::Run;
+use crate::archive::tree::Trees;
+use crate::archive::walk::Walker;
+use crate::archive::worker::Workers;
+use crate::clock::{Stopwatch, now_ms};
+use crate::error::{Error, Result};
+use crate::limits::BATCHES_IN_FLIGHT;
+use crate::progress::Progress;
+use crate::repository::{Repository, Session, State, new_session};
+
+/// Says at the end of a stream whether it was complete; an error fails the snapshot.
+pub type StreamEnd = Box<dyn FnOnce() -> std::result::Result<(), String> + Send>;
+
+impl Repository {
+    /// Takes a snapshot of `paths`.
+    ///
+    /// One directory becomes the root of the snapshot's tree; several paths keep their absolute
+    /// places. Unreadable sources are findings, not errors. Nothing is visible to others before
+    /// the commit at the end, and a crash before it leaves only unreferenced objects.
+    pub async fn snapshot_paths(
+        &self,
+        paths: &[PathBuf],
+        options: &SnapshotOptions,
+        progress: Arc<dyn Progress>,
+    ) -> Result<SnapshotReport> {
+        self.writable()?;
+        let roots = Roots::new(paths)?;
+        let options = options.clone();
+        self.blocking(move |repository| {
+            use std::os::unix::ffi::OsStrExt;
+            let names = roots
+                .paths()
+                .iter()
+                .map(|path| PathBytes(path.as_os_str().as_bytes().to_vec()))
+                .collect();
+            take(repository, &options, names, &progress, |run, workers, parent| {
+                walk(run, workers, &roots, parent)
+            })
+        })
+        .await
+    }
+
+    /// Takes a snapshot of one stream, as a file called `filename` in the root.
+    ///
+    /// `end` is asked when the stream ends; when it fails, so does the snapshot.
+    pub async fn snapshot_stream(
+        &self,
+        filename: &[u8],
+        mut source: Box<dyn Read + Send>,
+        end: StreamEnd,
+        options: &SnapshotOptions,
+        progress: Arc<dyn Progress>,
+    ) -> Result<SnapshotReport> {
+        self.writable()?;
+        let bad = filename.is_empty()
+            || matches!(filename, b"." | b"..")
+            || filename.iter().any(|byte| matches!(byte, 0 | b'/'));
+        if bad {
+            return Err(Error::Invalid {
+                what: format!("{} is not a file name", filename.escape_ascii()),
+            });
+        }
+        let (options, filename) = (options.clone(), filename.to_vec());
+        self.blocking(move |repository| {
+            let mut path = b"/".to_vec();
+            path.extend_from_slice(&filename);
+            let names = vec![PathBytes(path)];
+            take(repository, &options, names, &progress, |run, workers, parent| {
+                let done = stream(run, workers, &filename, &mut *source, parent)?;
+                end().map_err(|what| Error::Source { what })?;
+                Ok(Some(done))
+            })
+        })
+        .await
+    }
+}
+
+/// What every kind of snapshot shares: parent, session, commit.
+fn take(
+    repository: &Repository,
+    options: &SnapshotOptions,
+    paths: Vec<PathBytes>,
+    progress: &Arc<dyn Progress>,
+    work: impl FnOnce(&Run<'_>, &Workers, Option<&Entry>) -> Result<Option<Assembled>>,
+) -> Result<SnapshotReport> {
+    let watch = Stopwatch::start();
+    let time_ms = options.time_ms.unwrap_or_else(now_ms);
+    let state = repository.state();
+    let parent = find_parent(&state, options, &paths)?;
+    let trees = Trees::open(repository)?;
+    let inner = &repository.inner;
+    let id = new_session()?;
+    let session = Session::new(
+        id,
+        Arc::clone(&inner.ring),
+        inner.storage.clone(),
+        Arc::clone(trees.index()),
+        inner.config.pack_size,
+        options.dry_run,
+    );
+    progress.start("snapshot", None, None);
+    let run = Run::new(repository, &session, &trees, options, Arc::clone(progress));
+    let workers = Workers::default();
+    let root = parent.as_ref().map(|known| &known.snapshot.root);
+    let mut assembled = None;
+    match work(&run, &workers, root) {
+        Ok(done) => assembled = done,
+        Err(error) => run.fail(error),
+    }
+    if assembled.is_some()
+        && let Err(error) = workers.flush(&run)
+    {
+        run.fail(error);
+    }
+    drop(workers);
+    let counted = run.finish()?;
+    let assembled = assembled.ok_or(Error::Internal { what: "tree" })?;
+    let written = session.finish()?;
+    progress.finish();
+    let snapshot = Snapshot {
+        time_ms,
+        host: options.host.clone(),
+        user: options.user.clone(),
+        paths,
+        root: assembled.root,
+        parent: parent.as_ref().map(|known| known.snapshot.id()),
+        stats: SnapshotStats {
+            files: assembled.totals.files,
+            directories: assembled.directories,
+            bytes: assembled.totals.bytes,
+            files_changed: counted.files_changed,
+            bytes_new: counted.bytes_new,
+            bytes_stored: written.bytes,
+            unread: counted.unread,
+        },
+        program: concat!("repo ", env!("CARGO_PKG_VERSION")).to_owned(),
+        description: options.description.clone(),
+        source: None,
+        duration_ms: watch.elapsed_ms(),
+    };
+    let mut tags = options.tags.clone();
+    tags.sort_unstable();
+    tags.dedup();
+    let mut saved = None;
+    if !options.dry_run {
+        let reference = SnapshotRef {
+            snapshot: snapshot.clone().into(),
+            tags,
+        };
+        let condemned = state.condemned.len();
+        saved = Some(reference.snapshot.id());
+        inner
+            .storage
+            .wait(repository.commit(Some(id), &options.action, |newest| {
+                // Something was collected since the index was read: a chunk this snapshot reuses
+                // may be going away.
+                if newest.condemned.len() != condemned {
+                    return Err(Error::Overtaken {
+                        why: "packs were condemned while the snapshot ran".to_owned(),
+                    });
+                }
+                Ok(Commit {
+                    add_snapshots: vec![reference.clone()],
+                    add_indexes: written.indexes.clone(),
+                    ..Commit::default()
+                })
+            }))?;
+    }
+    Ok(SnapshotReport {
+        id: saved,
+        snapshot,
+        findings: counted.findings,
+    })
+}
+
+fn find_parent(
+    state: &State,
+    options: &SnapshotOptions,
+    paths: &[PathBytes],
+) -> Result<Option<SnapshotRef>> {
+    let found = match options.parent {
+        Parent::None => None,
+        Parent::Id(id) => Some(
+            state
+                .snapshot(&id)
+                .ok_or_else(|| Error::UnknownSnapshot { id: id.to_hex() })?,
+        ),
+        Parent::Auto => state.snapshots.iter().rev().find(|known| {
+            known.snapshot.host == options.host && known.snapshot.paths == paths
+        }),
+    };
+    Ok(found.cloned())
+}
+
+fn walk(
+    run: &Run<'_>,
+    workers: &Workers,
+    roots: &Roots,
+    parent: Option<&Entry>,
+) -> Result<Option<Assembled>> {
+    let pool = run.repository.pool()?;
+    let permits = Permits::new(BATCHES_IN_FLIGHT);
+    std::thread::scope(|threads| {
+        let (send, receive) = mpsc::channel::<Batch>();
+        let permits = &permits;
+        let tree = threads.spawn(move || {
+            let done = assemble(run, workers, permits, &receive);
+            permits.close();
+            done
+        });
+        let walked = pool.in_place_scope(|scope| {
+            let mut walker = Walker::new(run, |mut batch: Batch| {
+                if !permits.acquire() {
+                    return false;
+                }
+                let send = send.clone();
+                scope.spawn(move |_| {
+                    ingest::process(run, workers, &mut batch);
+                    // The tree may have ended early; then nobody needs the batch.
+                    let _ = send.send(batch);
+                });
+                true
+            });
+            let walked = roots.walk(&mut walker, parent);
+            walker.finish();
+            walked
+        });
+        drop(send);
+        if let Err(error) = walked {
+            run.fail(error);
+        }
+        tree.join().map_err(|_| Error::Internal { what: "tree" })
+    })
+}
+
+fn stream(
+    run: &Run<'_>,
+    workers: &Workers,
+    filename: &[u8],
+    source: &mut dyn Read,
+    parent: Option<&Entry>,
+) -> Result<Assembled> {
+    let before = match parent.and_then(|parent| parent.subtree) {
+        Some(tree) => run.trees.find(Some(tree), filename)?,
+        None => None,
+    };
+    workers.with(run, |worker| {
+        let stored = content::read_stream(run, worker, before.as_ref(), source)?;
+        let mut entry = synthetic(filename);
+        entry.kind = EntryType::File;
+        entry.mode = 0o644;
+        entry.size = stored.len;
+        entry.content = stored.content;
+        let mut directory = DirectoryWriter::default();
+        let mut sink = worker.sink(run);
+        directory.push(&entry, &mut sink)?;
+        let totals = Totals {
+            files: 1,
+            bytes: stored.len,
+        };
+        let mut root = synthetic(b"");
+        root.subtree = directory.finish(&mut sink)?;
+        root.totals = Some(totals);
+        Ok(Assembled {
+            root,
+            totals,
+            directories: 1,
+        })
+    })
+}
