@@ -33,3 +33,23 @@ pub(crate) const BATCH_ITEMS: usize = 96;
 pub(crate) const BATCH_DIRECTORIES: usize = 16;
 /// Units of work between the walk and the tree.
 pub(crate) const BATCHES_IN_FLIGHT: usize = 24;
+/// Findings a check keeps; more are counted.
+pub(crate) const FINDINGS_MAX: usize = 50_000;
+/// Objects without a reference that a check names; more are counted.
+pub(crate) const CHECK_NOTES_MAX: u64 = 20;
+/// Stored bytes of a pack that one thread of a check reads at once.
+pub(crate) const CHECK_SPAN: u64 = 2 << 20;
+/// Spans waiting for a thread of a check.
+pub(crate) const CHECK_QUEUE: usize = 6;
+/// Pack directories a check reads ahead.
+pub(crate) const CHECK_DIRECTORIES: usize = 4;
+/// Bytes read of the end of a pack, in the hope that its directory fits.
+pub(crate) const DIRECTORY_GUESS: u64 = 128 << 10;
+/// Tree nodes and chunk lists that a check remembers as sound; past it they are walked again.
+pub(crate) const SOUND_NODES_MAX: usize = 1 << 20;
+/// Damaged blobs a check names with their files; more are counted.
+pub(crate) const LOSSES_MAX: usize = 10_000;
+/// Files that a check names for one damaged blob; more are counted.
+pub(crate) const LOSS_FILES_MAX: usize = 20;
+/// Snapshots that a check names for one damaged blob in one file; more are counted.
+pub(crate) const LOSS_SNAPSHOTS_MAX: usize = 20;

@@ -154,6 +154,14 @@ pub struct Totals {
     pub bytes: u64,
 }
 
+impl Totals {
+    /// Adds `other`.
+    pub fn add(&mut self, other: Self) {
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
 mod content_bytes {
     use minicbor::decode::Error as DecodeError;
     use minicbor::encode::{Error as EncodeError, Write};

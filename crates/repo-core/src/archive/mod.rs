@@ -1,6 +1,24 @@
 //! Files and directories on top of the repository: snapshot, read, restore, compare.
 
+mod assemble;
+mod bases;
+mod batch;
+mod check;
+mod content;
+mod diff;
+mod ingest;
+mod lists;
+mod meta;
+mod options;
+mod roots;
+mod run;
+mod snapshot;
 mod tree;
 mod view;
+mod walk;
+mod worker;
 
+pub use diff::{Change, ChangeKind, DiffTotals, VisitChange};
+pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
+pub use snapshot::StreamEnd;
 pub use view::{SnapshotView, Visit};

@@ -5,7 +5,6 @@
 //! memory for each range costs more than the read.
 
 use std::fs::File;
-use std::future::Future;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
