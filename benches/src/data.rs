@@ -235,6 +235,16 @@ pub(crate) fn compare(source: &Path, restored: &Path) -> Result<Difference> {
     })
 }
 
+/// Takes the work directory for as long as the result lives: two runs would spoil each other's tree.
+pub(crate) fn occupy(work: &Path) -> Result<fs::File> {
+    let path = work.join("lock");
+    let file = fs::File::create(&path).map_err(io("create", &path))?;
+    file.try_lock().map_err(|_| Error::Occupied {
+        path: work.to_path_buf(),
+    })?;
+    Ok(file)
+}
+
 /// Removes a directory and all below it, if it is there.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
@@ -283,6 +293,15 @@ mod tests {
         assert_eq!((found.wrong.len(), found.extra), (1, 1));
         sync(&left, &right).unwrap();
         assert_eq!(compare(&left, &right).unwrap(), Difference::default());
+    }
+
+    #[test]
+    fn a_work_directory_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = occupy(dir.path()).unwrap();
+        assert!(matches!(occupy(dir.path()), Err(Error::Occupied { .. })));
+        drop(first);
+        drop(occupy(dir.path()).unwrap());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Error {
         path: PathBuf,
         source: serde_json::Error,
     },
+    #[error("{} is in use by another run", path.display())]
+    Occupied { path: PathBuf },
     #[error("the {set} set needs --peers, whose Python has the packages that make it")]
     NoPython { set: &'static str },
 }

@@ -121,6 +121,7 @@ impl Results {
 pub(crate) fn all(options: &Options) -> Result<Results> {
     fs::create_dir_all(&options.work).map_err(io("create", &options.work))?;
     let work = fs::canonicalize(&options.work).map_err(io("find", &options.work))?;
+    let _alone = data::occupy(&work)?;
     let mut results = Results {
         machine: Machine::here(),
         ..Results::default()

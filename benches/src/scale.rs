@@ -50,6 +50,7 @@ pub(crate) struct Options {
 pub(crate) fn all(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.work).map_err(io("create", &options.work))?;
     let work = fs::canonicalize(&options.work).map_err(io("find", &options.work))?;
+    let _alone = data::occupy(&work)?;
     let bench = Bench {
         tool: Tool::Repo,
         program: options.repo_bin.clone(),
