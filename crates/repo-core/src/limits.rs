@@ -53,3 +53,6 @@ pub(crate) const LOSSES_MAX: usize = 10_000;
 pub(crate) const LOSS_FILES_MAX: usize = 20;
 /// Snapshots that a check names for one damaged blob in one file; more are counted.
 pub(crate) const LOSS_SNAPSHOTS_MAX: usize = 20;
+/// Chunk lists of a file that a comparison of snapshots opens beyond those both have; past it a
+/// difference is counted by whole lists.
+pub(crate) const DIFF_LISTS_MAX: u64 = 1024;

@@ -54,7 +54,7 @@ impl Trees {
         Node::decode(&blob).map_err(|source| Error::object(format!("tree node {id}"), source))
     }
 
-    fn list(&self, id: &BlobId, level: u8, len: u64) -> Result<Content> {
+    pub(crate) fn list(&self, id: &BlobId, level: u8, len: u64) -> Result<Content> {
         let blob = self.blob(id)?;
         let bad = |source| Error::object(format!("chunk list {id}"), source);
         let content = decode_extents(&blob).map_err(bad)?;
@@ -115,7 +115,7 @@ impl Trees {
     }
 }
 
-fn too_deep(id: &BlobId) -> Error {
+pub(crate) fn too_deep(id: &BlobId) -> Error {
     Error::object(
         format!("tree node {id}"),
         repo_format::Error::Malformed {

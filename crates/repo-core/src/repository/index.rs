@@ -4,6 +4,8 @@
 //! of large ones one block is read and opened per look-up, so memory does not grow with the
 //! repository: about 1.3 bytes a blob.
 
+mod verify;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -16,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::limits::{INDEX_RESIDENT_ALL, INDEX_RESIDENT_EACH};
 use crate::repository::object::ObjectSource;
 use crate::repository::storage::Storage;
+
+pub(crate) use verify::{Described, Examiner};
 
 /// Where a segment lies, and its length when decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -276,35 +280,5 @@ impl IndexSet {
                 .sum::<u64>();
         }
         totals
-    }
-
-    /// Opens every block of every object, to verify them.
-    pub(crate) fn verify(&self, mut bad: impl FnMut(Error)) {
-        for object in self.objects() {
-            let mut before: Option<BlobKey> = None;
-            let mut sound = Ok(());
-            let done = object.each_block(|bytes| {
-                let Ok(block) = Block::new(bytes) else { return };
-                for entry in block.iter() {
-                    let ascending = before.is_none_or(|before| before < entry.key);
-                    if sound.is_ok() && !ascending {
-                        sound = Err(Error::object(
-                            object.key.clone(),
-                            repo_format::Error::Malformed {
-                                what: "index object",
-                                why: "its keys are not in ascending order",
-                            },
-                        ));
-                    }
-                    if sound.is_ok() {
-                        sound = object.locate(&entry).map(drop);
-                    }
-                    before = Some(entry.key);
-                }
-            });
-            for error in [done.err(), sound.err()].into_iter().flatten() {
-                bad(error);
-            }
-        }
     }
 }

@@ -32,6 +32,7 @@ pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
 pub use check::{CheckOptions, CheckReport, ReadData};
 pub use stats::RepositoryStats;
 
+pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use index::{IndexSet, Location, SegmentAddress};
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};

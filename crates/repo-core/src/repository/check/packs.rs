@@ -1,0 +1,216 @@
+//! Packs: that they are there, agree with the index, and hold the bytes their directories say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::TryStreamExt;
+use repo_format::{PackId, pack, random_array};
+
+use super::pipeline::{Depth, Examination, run};
+use super::{CheckOptions, CheckReport, Damage, Findings, ReadData};
+use crate::error::{Error, Result};
+use crate::limits::CHECK_NOTES_MAX;
+use crate::repository::Repository;
+use crate::repository::index::IndexSet;
+use crate::repository::segments::SegmentReader;
+
+/// What the index says about one pack, and what the store does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PackFacts {
+    pub(super) id: PackId,
+    /// Length by the index.
+    pub(super) size: u64,
+    /// Length by the store; absent when the store has no such pack.
+    pub(super) stored: Option<u64>,
+    /// Entries of the index that point into it.
+    pub(super) entries: u64,
+    /// Whether `entries` is exact.
+    pub(super) countable: bool,
+}
+
+/// What [`check`] hands back.
+pub(super) struct Done {
+    pub(super) index: Arc<IndexSet>,
+    pub(super) reader: Arc<SegmentReader>,
+    pub(super) damage: Damage,
+    pub(super) report: CheckReport,
+}
+
+/// Compares the packs of the index with those of the store, reads their directories, and the data
+/// of those that `options` choose.
+pub(super) async fn check(
+    repository: &Repository,
+    options: &CheckOptions,
+    findings: &Arc<Findings>,
+    index: Arc<IndexSet>,
+    mut facts: Vec<PackFacts>,
+    mut report: CheckReport,
+) -> Result<Done> {
+    let inner = &repository.inner;
+    findings
+        .progress()
+        .start("packs", None, Some(facts.len() as u64));
+    let mut damage = Damage::default();
+    compare(repository, findings, &mut facts, &mut damage).await?;
+    let chosen = choose(facts.len(), options.read_data)?;
+    let (mut read, mut rest) = (Vec::new(), Vec::new());
+    for (at, facts) in facts.into_iter().enumerate() {
+        // A missing pack has been told of.
+        if facts.stored.is_some() {
+            let list = if chosen(at) { &mut read } else { &mut rest };
+            list.push(facts);
+        }
+    }
+    let examination = Arc::new(Examination::new(
+        inner.storage.clone(),
+        Arc::clone(&inner.ring),
+        Arc::clone(&index),
+        Arc::new(SegmentReader::new(
+            inner.storage.clone(),
+            Arc::clone(&inner.ring),
+        )),
+        Arc::clone(findings),
+        damage,
+    ));
+    run(repository, &examination, rest.clone(), Depth::Directory).await?;
+    findings.progress().finish();
+    if options.read_data != ReadData::No {
+        let bytes = read.iter().map(|facts| facts.size).sum();
+        let count = read.len() as u64;
+        findings.progress().start("data", Some(bytes), Some(count));
+        run(repository, &examination, read, Depth::Data).await?;
+        findings.progress().finish();
+    }
+    // Chunks stored against a chunk that turned out to be lost are lost too. Where data was read
+    // they did not decode.
+    if !examination.damage().is_empty() && !rest.is_empty() {
+        run(repository, &examination, rest, Depth::Bases).await?;
+    }
+    report.bytes_read += examination.bytes_read.load(Ordering::Relaxed);
+    Ok(Done {
+        index,
+        reader: Arc::clone(&examination.reader),
+        damage: std::mem::take(&mut *examination.damage()),
+        report,
+    })
+}
+
+/// One pass over the listing and the packs of the index, both in name order.
+async fn compare(
+    repository: &Repository,
+    findings: &Findings,
+    facts: &mut [PackFacts],
+    damage: &mut Damage,
+) -> Result<()> {
+    let state = repository.state();
+    let unnamed = AtomicU64::new(0);
+    let note = |key: &str, why: &str| {
+        if unnamed.fetch_add(1, Ordering::Relaxed) < CHECK_NOTES_MAX {
+            findings.note(format!("{key}: {why}"));
+        }
+    };
+    let missing = |facts: &PackFacts, damage: &mut Damage| {
+        if !state.condemned.contains(&facts.id) {
+            findings.damage(format!("{}: missing", pack::path(&facts.id)));
+            damage.packs.insert(facts.id, 0);
+        }
+    };
+    let mut named = facts.iter_mut().peekable();
+    let mut listed = repository.inner.storage.store().list("packs/", None).await;
+    while let Some(info) = listed.try_next().await.map_err(Error::Store)? {
+        findings.proceed()?;
+        let id = info.key.rsplit('/').next().and_then(PackId::from_hex);
+        let Some(id) = id.filter(|id| pack::path(id) == info.key) else {
+            note(&info.key, "not an object of this program");
+            continue;
+        };
+        while let Some(before) = named.next_if(|facts| facts.id < id) {
+            missing(before, damage);
+        }
+        let Some(facts) = named.next_if(|facts| facts.id == id) else {
+            if !state.condemned.contains(&id) {
+                note(
+                    &info.key,
+                    "not referenced: left by an interrupted run, or being written now",
+                );
+            }
+            continue;
+        };
+        facts.stored = Some(info.size);
+        if facts.size != info.size {
+            findings.damage(format!(
+                "{}: {} bytes long, the index says {}",
+                info.key, info.size, facts.size
+            ));
+            damage.packs.insert(id, info.size.min(facts.size));
+        }
+    }
+    for rest in named {
+        missing(rest, damage);
+    }
+    let more = unnamed.into_inner().saturating_sub(CHECK_NOTES_MAX);
+    if more > 0 {
+        findings.note(format!("packs/: {more} more objects are not referenced"));
+    }
+    Ok(())
+}
+
+/// Which of `count` packs, in name order, have their data read.
+fn choose(count: usize, read_data: ReadData) -> Result<impl Fn(usize) -> bool> {
+    let (wanted, offset) = match read_data {
+        ReadData::No => (0, 0),
+        ReadData::All => (count, 0),
+        ReadData::Percent(percent) => {
+            let random = u64::from_le_bytes(random_array().map_err(Error::encode)?);
+            (share(count, percent), random)
+        }
+    };
+    Ok(move |at: usize| spread(at, count, wanted, offset))
+}
+
+/// `percent` of `count`, rounded up.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the product is positive and clipped to the count"
+)]
+fn share(count: usize, percent: f64) -> usize {
+    ((count as f64 * percent / 100.0).ceil() as usize).min(count)
+}
+
+/// Whether place `at` of `count` is among the `wanted` that are evenly spread from `offset` on.
+fn spread(at: usize, count: usize, wanted: usize, offset: u64) -> bool {
+    let (at, count, wanted) = (at as u128, count as u128, wanted as u128);
+    if wanted == 0 || at >= count {
+        return false;
+    }
+    let place = (at + u128::from(offset)) % count;
+    // Exactly `wanted` of all places step over a multiple of `count`.
+    (place + 1) * wanted / count > place * wanted / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{share, spread};
+
+    #[test]
+    fn a_share_is_rounded_up_and_spread_evenly() {
+        for count in [1, 2, 3, 7, 100, 1001] {
+            for percent in [0.01, 1.0, 33.3, 50.0, 99.9, 100.0] {
+                let wanted = share(count, percent);
+                assert!(wanted >= 1 && wanted <= count);
+                for offset in [0, 1, 5, u64::MAX] {
+                    let chosen: Vec<usize> = (0..count)
+                        .filter(|at| spread(*at, count, wanted, offset))
+                        .collect();
+                    assert_eq!(chosen.len(), wanted, "{count} {percent} {offset}");
+                    let widest = chosen.windows(2).map(|pair| pair[1] - pair[0]).max();
+                    assert!(widest.unwrap_or(0) <= count / wanted + 1);
+                }
+            }
+        }
+        assert_eq!(share(1000, 100.0), 1000);
+        assert_eq!(share(0, 50.0), 0);
+    }
+}
