@@ -23,12 +23,16 @@ impl ObjectSource {
     pub(crate) fn open(storage: &Storage, key: &str, size: u64, resident: u64) -> Result<Self> {
         if let Some(path) = storage.store().local_path(key)
             && let Ok(file) = File::open(path)
+            && let Ok(meta) = file.metadata()
         {
+            check_len(key, meta.len(), size)?;
             return Ok(Self::File(file));
         }
         let Some(cache) = storage.cache() else {
             if size <= resident {
-                return storage.get(key, size).map(Self::Memory);
+                let bytes = storage.get(key, size)?;
+                check_len(key, bytes.len() as u64, size)?;
+                return Ok(Self::Memory(bytes));
             }
             return Ok(Self::Remote(storage.clone(), key.to_owned()));
         };
@@ -39,6 +43,7 @@ impl ObjectSource {
             return Ok(Self::File(file));
         }
         let bytes = storage.get(key, size)?;
+        check_len(key, bytes.len() as u64, size)?;
         // A cache that cannot be written costs speed, not correctness.
         if let Err(error) = write_cached(&path, &bytes) {
             tracing::debug!(%error, key, "could not cache an index object");
@@ -68,6 +73,18 @@ impl ObjectSource {
             Self::Remote(storage, key) => storage.read(key, offset..offset + len as u64, buffer),
         }
     }
+}
+
+fn check_len(key: &str, len: u64, size: u64) -> Result<()> {
+    if len == size {
+        return Ok(());
+    }
+    let what = "object";
+    let why = "it is not as long as the log says";
+    Err(Error::object(
+        key,
+        repo_format::Error::Malformed { what, why },
+    ))
 }
 
 /// Writes under a temporary name first, so that a reader never sees half an object.

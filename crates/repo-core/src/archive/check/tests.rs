@@ -29,7 +29,9 @@ fn files_and_snapshots_beyond_the_limit_are_counted() {
     let mut losses = Losses::default();
     for file in 0..LOSS_FILES_MAX + 3 {
         let path = format!("{file:04}").into_bytes();
-        losses.add(id, path, SnapshotId([0; 32]), || ("chunk", None, "missing".to_owned()));
+        losses.add(id, path, SnapshotId([0; 32]), || {
+            ("chunk", None, "missing".to_owned())
+        });
     }
     for snapshot in 1..=LOSS_SNAPSHOTS_MAX {
         let snapshot = SnapshotId([u8::try_from(snapshot).unwrap(); 32]);

@@ -480,7 +480,13 @@ impl Worker {
         if says != Some(part.address.stored) {
             return Err(malformed("the magic or length before it is wrong"));
         }
-        reader.decode_sealed(index, &part.address, sealed, &mut self.buffers, &mut self.decoded)
+        reader.decode_sealed(
+            index,
+            &part.address,
+            sealed,
+            &mut self.buffers,
+            &mut self.decoded,
+        )
     }
 
     /// Compares what was decoded with the directory. Leaves the true ids in `self.ids`; false when

@@ -24,7 +24,10 @@ fn damage_hits_what_lies_in_it() {
     assert!(!damage.hits(&key, &at(1, 100, 50)));
     damage.packs.insert(PackId([1; 32]), 150);
     damage.segments.insert((PackId([2; 32]), 104));
-    assert!(!damage.hits(&key, &at(1, 100, 50)), "it ends where the pack does");
+    assert!(
+        !damage.hits(&key, &at(1, 100, 50)),
+        "it ends where the pack does"
+    );
     assert!(damage.hits(&key, &at(1, 101, 50)));
     assert!(damage.hits(&key, &at(2, 104, 50)));
     assert!(!damage.hits(&key, &at(2, 105, 50)));

@@ -1,0 +1,4 @@
+//! Tests of the public interface, on whole repositories.
+
+mod check;
+mod diff;
