@@ -1,4 +1,5 @@
 //! Differences between snapshots against a plain comparison of what was written.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::ops::ControlFlow;
