@@ -1,2 +1,205 @@
-//! The `repo` command.
-fn main() {}
+//! The `repo` command: a thin face of `repo-core`.
+//!
+//! Owns the start and the end of the program: arguments, signals, the runtime, and the one line and
+//! exit code of a failure. What commands do is in [`commands`].
+
+mod args;
+mod commands;
+mod context;
+mod environment;
+mod exclude;
+mod exit;
+mod location;
+mod logging;
+mod message;
+mod output;
+mod password;
+mod profile;
+mod progress;
+mod select;
+mod show;
+mod stream;
+mod when;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Cli, Command};
+use crate::context::{Cancel, Context};
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+
+/// Threads for what waits on the store; the library has its own for what computes.
+const ASYNC_THREADS: usize = 2;
+
+/// How long a command that was asked to stop may take before it is left alone.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    say_panics_in_one_line();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            return refuse(
+                &error,
+                arguments.iter().any(|argument| argument == "--json"),
+            );
+        }
+    };
+    let json = cli.globals.json;
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::report(&failure, json);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let environment = Environment::of_process();
+    logging::start(cli.globals.verbose, &environment)?;
+    let output = Output::new(cli.globals.json);
+    let ended = match cli.command {
+        // Needs no repository, settings or home.
+        Command::Completions(args) => commands::completions::run(&output, &args),
+        command => {
+            let cancel = Cancel::default();
+            let context = Context::new(cli.globals, environment, output.clone(), cancel)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(ASYNC_THREADS)
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::because("cannot start threads", &error))?;
+            let ended = runtime.block_on(until_signal(&context, command));
+            // Threads may still wait on the network or a pipe. They end with the process: shutting the
+            // runtime down under them would only make them fail on the way.
+            std::mem::forget(runtime);
+            ended
+        }
+    };
+    // Results come before the line that says what is wrong, and count as much.
+    output.flush()?;
+    ended
+}
+
+/// Runs a command. At the first signal it is asked to stop; it is dropped at the second, when it does
+/// not look at what it is asked, and when it takes too long. Nothing is lost by that: a commit is one
+/// object, which is whole or absent.
+async fn until_signal(context: &Context, command: Command) -> Result<Exit, Failure> {
+    let handler =
+        |kind| signal(kind).map_err(|error| Failure::because("cannot handle signals", &error));
+    let mut interrupt = handler(SignalKind::interrupt())?;
+    let mut terminate = handler(SignalKind::terminate())?;
+    let mut next = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let mut command = std::pin::pin!(commands::run(context, command));
+    tokio::select! {
+        biased;
+        ended = &mut command => return ended,
+        () = next() => context.cancel.ask(),
+    }
+    if !context.cancel.is_graceful() {
+        return Err(Failure::cancelled());
+    }
+    tokio::select! {
+        biased;
+        ended = &mut command => ended,
+        () = next() => Err(Failure::cancelled()),
+        () = tokio::time::sleep(STOP_PATIENCE) => Err(Failure::cancelled()),
+    }
+}
+
+/// What clap says in several lines, in one; help and version as they are.
+fn refuse(error: &clap::Error, json: bool) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let shown = Output::new(false);
+        let ended = shown
+            .line(error.render().to_string().trim_end())
+            .and_then(|()| shown.flush());
+        return match ended {
+            Ok(()) => Exit::Ok.into(),
+            Err(failure) => failure.exit.into(),
+        };
+    }
+    output::report(&usage(error), json);
+    Exit::Usage.into()
+}
+
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let paragraphs: Vec<&str> = text.split("\n\n").collect();
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            "no command is given"
+        }
+        _ => paragraphs.first().map_or("", |first| first.trim()),
+    };
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let tip = paragraphs
+        .iter()
+        .find_map(|part| part.trim().strip_prefix("tip: "));
+    Failure::usage(message).hint(tip.unwrap_or("`repo --help` and `repo COMMAND --help` explain"))
+}
+
+/// A defect of the program ends it with one line, whichever thread meets it.
+fn say_panics_in_one_line() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = match panic.location() {
+            Some(location) => format!(" ({}:{})", location.file(), location.line()),
+            None => String::new(),
+        };
+        let reason = panic.payload_as_str().unwrap_or("unknown");
+        let failure =
+            Failure::failed(format!("internal error: {reason}{place}")).hint("please report this");
+        output::to_stderr(&failure.line());
+        std::process::exit(i32::from(Exit::Failed as u8));
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: &[&str]) -> Failure {
+        usage(&Cli::try_parse_from(arguments).expect_err("refused"))
+    }
+
+    #[test]
+    fn mistakes_are_told_in_one_line() {
+        for (arguments, said) in [
+            (&["repo"][..], "no command is given"),
+            (&["repo", "key"], "no command is given"),
+            (&["repo", "snapshot"], "not provided: <PATH>..."),
+            (&["repo", "snapsot"], "unrecognized subcommand 'snapsot'"),
+            (&["repo", "stats", "--jsn"], "unexpected argument '--jsn'"),
+            (
+                &["repo", "check", "--read-data-subset", "0"],
+                "invalid value '0'",
+            ),
+            (
+                &["repo", "snapshot", "--level", "99", "a"],
+                "invalid value '99'",
+            ),
+        ] {
+            let failure = refusal(arguments);
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.message.contains(said), "{}", failure.message);
+            assert!(!failure.line().contains('\n'), "{}", failure.line());
+        }
+    }
+}

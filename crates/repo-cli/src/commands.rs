@@ -1,0 +1,38 @@
+//! One module a command: its arguments, and what it asks of the library.
+
+pub(crate) mod cat;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod diff;
+pub(crate) mod init;
+pub(crate) mod key;
+pub(crate) mod log;
+pub(crate) mod ls;
+pub(crate) mod restore;
+pub(crate) mod snapshot;
+pub(crate) mod snapshots;
+pub(crate) mod stats;
+pub(crate) mod tag;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+/// Runs a command to its end.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(args) => init::run(context, args).await,
+        Command::Snapshot(args) => snapshot::run(context, args).await,
+        Command::Snapshots(args) => snapshots::run(context, args).await,
+        Command::Ls(args) => ls::run(context, args).await,
+        Command::Cat(args) => cat::run(context, args).await,
+        Command::Restore(args) => restore::run(context, args).await,
+        Command::Diff(args) => diff::run(context, args).await,
+        Command::Check(args) => check::run(context, args).await,
+        Command::Key(args) => key::run(context, args).await,
+        Command::Tag(args) => tag::run(context, args).await,
+        Command::Stats(args) => stats::run(context, args).await,
+        Command::Log(args) => log::run(context, args).await,
+        Command::Completions(args) => completions::run(&context.output, &args),
+    }
+}

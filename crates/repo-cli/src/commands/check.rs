@@ -1,0 +1,90 @@
+//! `repo check`: verifies the repository, by its structure or by reading all data.
+
+use clap::Args;
+use repo_core::{CheckOptions, ReadData, Severity};
+
+use crate::context::{self, Context};
+use crate::exit::{Exit, Failure};
+use crate::message::{CheckSummary, FindingMessage};
+use crate::show::{self, Stopwatch};
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Read, decrypt and compare all data too.
+    #[arg(long)]
+    read_data: bool,
+    /// Read this part of the data, chosen at random each time, as in 10%.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        value_parser = percent,
+        conflicts_with = "read_data"
+    )]
+    read_data_subset: Option<f64>,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err("expected a percentage above 0 and up to 100".to_owned()),
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Failure> {
+    let repository = context.open().await?;
+    let read_data = match args.read_data_subset {
+        Some(percent) => ReadData::Percent(percent),
+        None if args.read_data => ReadData::All,
+        None => ReadData::No,
+    };
+    let options = CheckOptions { read_data };
+    let clock = Stopwatch::start();
+    let report = repository.check(&options, context.progress()).await?;
+    // Findings are what was asked for, so they are results.
+    for finding in &report.findings {
+        context.output.show(&FindingMessage::from(finding))?;
+    }
+    let damage = context::count(&report.findings, Severity::Damage);
+    context.output.show(&CheckSummary {
+        packs: report.packs,
+        indexes: report.indexes,
+        snapshots: report.snapshots,
+        blobs: report.blobs,
+        bytes_read: report.bytes_read,
+        damage,
+        duration_ms: clock.elapsed_ms(),
+    })?;
+    match damage {
+        0 => Ok(Exit::Ok),
+        _ => Err(Failure::new(
+            Exit::Damage,
+            format!(
+                "the repository is damaged: {}",
+                show::count(damage, "finding")
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_percentages() {
+        for (text, expected) in [
+            ("10%", Some(10.0)),
+            ("2.5", Some(2.5)),
+            ("100%", Some(100.0)),
+            ("0%", None),
+            ("101", None),
+            ("nan", None),
+            ("1/10", None),
+            ("", None),
+        ] {
+            assert_eq!(percent(text).ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What every command works with: options, settings, output and cancellation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use repo_core::{Finding, Severity};
+
+use crate::args::Globals;
+use crate::environment::Environment;
+use crate::exit::Failure;
+use crate::location::{self, Place};
+use crate::message::FindingMessage;
+use crate::output::Output;
+use crate::password::Source;
+use crate::profile::Profile;
+use crate::progress::Bars;
+
+/// The surroundings of one command.
+pub(crate) struct Context {
+    pub(crate) globals: Globals,
+    pub(crate) environment: Environment,
+    pub(crate) profile: Profile,
+    pub(crate) output: Output,
+    pub(crate) place: Place,
+    pub(crate) source: Option<Source>,
+    pub(crate) cancel: Cancel,
+}
+
+impl Context {
+    /// Reads settings and finds out which repository is meant. Touches no repository.
+    pub(crate) fn new(
+        globals: Globals,
+        environment: Environment,
+        output: Output,
+        cancel: Cancel,
+    ) -> Result<Self, Failure> {
+        let name = match &globals.profile {
+            Some(name) => Some(name.as_str()),
+            None => environment.text("REPO_PROFILE")?,
+        };
+        let profile = Profile::load(name, &environment)?;
+        let (place, source) = location::find(&globals, &environment, &profile)?;
+        Ok(Self {
+            globals,
+            environment,
+            profile,
+            output,
+            place,
+            source,
+            cancel,
+        })
+    }
+
+    /// Progress bars for a person at a terminal, else only cancellation.
+    pub(crate) fn progress(&self) -> Arc<Bars> {
+        // Bars and logs would write over each other.
+        let visible = !self.globals.json
+            && !self.globals.quiet
+            && self.globals.verbose == 0
+            && self.environment.get("REPO_LOG").is_none();
+        self.cancel.0.graceful.store(true, Ordering::Relaxed);
+        Arc::new(Bars::new(visible, self.cancel.clone()))
+    }
+
+    /// Writes a warning unless asked to be quiet.
+    pub(crate) fn warn(&self, message: &str) {
+        if !self.globals.quiet {
+            self.output.warn(message);
+        }
+    }
+
+    /// Writes findings that come beside the result: JSON lines with it, text to standard error.
+    pub(crate) fn show_findings(&self, findings: &[Finding]) -> Result<(), Failure> {
+        for finding in findings {
+            let message = FindingMessage::from(finding);
+            if self.output.is_json() {
+                self.output.message(&message)?;
+            } else if !self.globals.quiet || finding.severity > Severity::Note {
+                crate::output::to_stderr(&message.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many findings are at least as bad as `severity`.
+pub(crate) fn count(findings: &[Finding], severity: Severity) -> u64 {
+    let bad = findings
+        .iter()
+        .filter(|finding| finding.severity == severity);
+    bad.count() as u64
+}
+
+/// Whether a signal asked the command to stop.
+#[derive(Clone, Default)]
+pub(crate) struct Cancel(Arc<CancelState>);
+
+#[derive(Default)]
+struct CancelState {
+    asked: AtomicBool,
+    graceful: AtomicBool,
+}
+
+impl Cancel {
+    /// Asks the command to stop.
+    pub(crate) fn ask(&self) {
+        self.0.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to.
+    pub(crate) fn asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether the command looks at [`Self::asked`] and ends by itself.
+    pub(crate) fn is_graceful(&self) -> bool {
+        self.0.graceful.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,130 @@
+//! Damaged repositories: found, named, and what is sound still restored.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver::{Home, noise, objects, of_type, tree};
+
+/// A repository with a snapshot of a file that is about to be damaged, and one that is not.
+fn sample() -> (Home, String) {
+    let home = Home::plain();
+    home.write("data/sound", "sound");
+    home.snapshot(["data"]);
+    home.write("data/victim", noise(6, 500_000));
+    let id = home.snapshot(["data"]);
+    (home, id)
+}
+
+fn files(root: &Path) -> Vec<(PathBuf, u64)> {
+    let files = tree(root).into_iter();
+    files
+        .map(|(name, content)| (root.join(name), content.len() as u64))
+        .collect()
+}
+
+/// The pack with the incompressible file.
+fn victim(home: &Home) -> PathBuf {
+    let packs = files(&home.path("repository/packs"));
+    let largest = packs.into_iter().max_by_key(|(_, length)| *length);
+    largest.expect("a pack").0
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .expect("a name")
+}
+
+fn flip(path: &Path, offset: usize) {
+    let mut bytes = std::fs::read(path).expect("an object");
+    bytes[offset] ^= 0x10;
+    std::fs::remove_file(path).expect("writable");
+    std::fs::write(path, bytes).expect("an object");
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_all_it_costs_is_named() {
+    let (home, id) = sample();
+    let pack = victim(&home);
+    flip(&pack, 200_000);
+
+    let run = home.run(["check", "--read-data"]).expect(20);
+    let line = run.only_line();
+    assert!(line.contains("the repository is damaged"), "{line}");
+    for said in [name(&pack), "victim", &id[..8], "chunk"] {
+        assert!(run.stdout.contains(said), "{said}: {}", run.stdout);
+    }
+    let json = home.run(["check", "--read-data", "--json"]).expect(20);
+    let messages = objects(&json.stdout);
+    let findings = of_type(&messages, "finding");
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding["severity"] == "damage")
+    );
+    let summary = messages.last().expect("a summary");
+    assert_eq!(summary["damage"], findings.len());
+    assert_eq!(objects(&json.stderr)[0]["code"], 20);
+}
+
+#[test]
+fn a_restore_goes_on_past_damage_and_says_what_is_lost() {
+    let (home, _) = sample();
+    flip(&victim(&home), 200_000);
+    let run = home.run(["restore", "latest", "target"]).expect(20);
+    assert!(run.stderr.contains("damage: victim: "), "{}", run.stderr);
+    let last = run.stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("repo: the repository is damaged"),
+        "{last}"
+    );
+    let sound = std::fs::read(home.path("target/sound")).expect("the sound file");
+    assert_eq!(sound, b"sound");
+    assert_ne!(
+        std::fs::read(home.path("target/victim")).ok(),
+        std::fs::read(home.path("data/victim")).ok()
+    );
+    home.fails(20, ["cat", "latest:victim"]);
+    assert_eq!(home.ok(["cat", "latest:sound"]), "sound");
+}
+
+#[test]
+fn a_missing_pack_is_found_without_reading_data() {
+    let (home, id) = sample();
+    let pack = victim(&home);
+    std::fs::remove_file(&pack).expect("removed");
+    let run = home.run(["check"]).expect(20);
+    for said in [name(&pack), "victim", &id[..8]] {
+        assert!(run.stdout.contains(said), "{said}: {}", run.stdout);
+    }
+    let run = home.run(["restore", "latest", "target"]).expect(20);
+    assert!(run.stderr.contains("victim"), "{}", run.stderr);
+}
+
+#[test]
+fn every_other_object_is_missed_too() {
+    let (home, _) = sample();
+    let root = home.path("repository");
+    for (object, length) in files(&root) {
+        let shown = object.display().to_string();
+        if shown.contains("/packs/") || length < 64 {
+            continue;
+        }
+        let good = std::fs::read(&object).expect("an object");
+        for damage in ["flip", "truncate"] {
+            match damage {
+                "flip" => flip(&object, good.len() / 2),
+                _ => std::fs::write(&object, &good[..good.len() / 2]).expect("an object"),
+            }
+            let run = home.run(["--no-cache", "check", "--read-data"]).expect(20);
+            assert!(run.stderr.lines().count() == 1, "{shown}: {}", run.stderr);
+            let told = format!("{}{}", run.stdout, run.stderr);
+            let key = object.strip_prefix(&root).expect("below");
+            assert!(
+                told.contains(key.to_str().expect("UTF-8")) || told.contains(name(&object)),
+                "{damage} {shown}: {told}"
+            );
+            std::fs::write(&object, &good).expect("an object");
+        }
+    }
+    home.ok(["--no-cache", "check", "--read-data"]);
+}

@@ -1,0 +1,14 @@
+//! Acceptance tests: the real binary, as a person or a script runs it.
+//!
+//! Each test has a home directory of its own, so nothing of the machine's user is read or written.
+
+mod damage;
+mod driver;
+mod errors;
+mod files;
+mod first_use;
+mod json;
+mod keys;
+mod lists;
+mod restore;
+mod streams;
