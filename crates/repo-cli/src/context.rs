@@ -62,6 +62,31 @@ impl Context {
         Arc::new(Bars::new(visible, self.cancel.clone()))
     }
 
+    /// This host, or what it is to be called.
+    pub(crate) fn host(&self) -> Result<String, Failure> {
+        Ok(match self.environment.text("REPO_HOST")? {
+            Some(host) => host.to_owned(),
+            None => {
+                let system = rustix::system::uname();
+                system.nodename().to_string_lossy().into_owned()
+            }
+        })
+    }
+
+    /// The user who runs the program.
+    pub(crate) fn user(&self) -> String {
+        let named = ["USER", "LOGNAME"].map(|name| self.environment.get(name));
+        match named.into_iter().flatten().next() {
+            Some(name) => name.to_string_lossy().into_owned(),
+            None => rustix::process::getuid().as_raw().to_string(),
+        }
+    }
+
+    /// What the log says was done, and by whom.
+    pub(crate) fn action(&self, done: &str) -> Result<String, Failure> {
+        Ok(format!("{done} by {}@{}", self.user(), self.host()?))
+    }
+
     /// Writes a warning unless asked to be quiet.
     pub(crate) fn warn(&self, message: &str) {
         if !self.globals.quiet {

@@ -165,18 +165,25 @@ impl Context {
         Ok(repository)
     }
 
-    /// Says where the default repository and its key are.
-    pub(crate) fn announce(&self, repository: &Repository) -> Result<(), Failure> {
+    /// What there is to say of a repository that was made.
+    pub(crate) fn created(&self, repository: &Repository) -> CreatedMessage {
         let key_file = match (&self.place, &self.source) {
-            (Place::Default { key_file, .. }, None) => Some(show::local_path(key_file)),
+            (Place::Default { key_file, .. }, None) if repository.encrypted() => {
+                Some(show::local_path(key_file))
+            }
             _ => None,
         };
-        let message = CreatedMessage {
+        CreatedMessage {
             id: repository.id().to_hex(),
             location: repository.location().to_owned(),
             encrypted: repository.encrypted(),
             key_file,
-        };
+        }
+    }
+
+    /// Says beside the result where the default repository and its key are.
+    fn announce(&self, repository: &Repository) -> Result<(), Failure> {
+        let message = self.created(repository);
         if self.output.is_json() {
             return self.output.message(&message);
         }

@@ -28,6 +28,7 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum CipherName {
+    #[value(name = "aes-256-gcm")]
     Aes256Gcm,
     #[value(name = "chacha20-poly1305")]
     ChaCha20Poly1305,
@@ -71,6 +72,6 @@ pub(crate) async fn run(context: &Context, args: InitArgs) -> Result<Exit, Failu
             }
         }
     };
-    context.announce(&repository)?;
+    context.output.show(&context.created(&repository))?;
     Ok(Exit::Ok)
 }

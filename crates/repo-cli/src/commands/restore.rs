@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use repo_core::{PlanAction, RestoreOptions, RestoreReport, Severity};
+use repo_core::{Error, PlanAction, RestoreOptions, RestoreReport, Severity};
 
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
 use crate::message::{PlanMessage, RestoreSummary};
 use crate::select::{Filter, Target};
 use crate::show::{self, Stopwatch};
+
+const CARRY_ON: &str = "run the same command again to carry on";
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
@@ -49,7 +51,11 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
     let clock = Stopwatch::start();
     let report = repository
         .restore(&view, &path, &args.target, &options, context.progress())
-        .await?;
+        .await
+        .map_err(|error| match error {
+            Error::Cancelled => Failure::cancelled().hint(CARRY_ON),
+            error => error.into(),
+        })?;
     for line in &report.plan {
         let (action, sign) = match line.action {
             PlanAction::Create => ("create", '+'),
@@ -88,7 +94,7 @@ fn conclude(report: &RestoreReport) -> Result<Exit, Failure> {
         problems => {
             let what = show::count(problems, "entry");
             let message = format!("{what} could not be restored as asked; the rest is");
-            Err(Failure::failed(message).hint("run the same command again to carry on"))
+            Err(Failure::failed(message).hint(CARRY_ON))
         }
     }
 }

@@ -8,7 +8,6 @@ use clap::Args;
 use repo_core::{Parent, Repository, Severity, SnapshotOptions, SnapshotReport};
 
 use crate::context::{self, Context};
-use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::message::SnapshotSummary;
 use crate::select::{self, Filter, split_tags};
@@ -20,6 +19,8 @@ const ACTION_MAX: usize = 200;
 
 /// Arguments of `snapshot`.
 #[derive(Debug, Args)]
+#[command(override_usage = "repo snapshot [OPTIONS] <PATH>...
+       repo snapshot [OPTIONS] --stdin-from-command -- <COMMAND> [ARGUMENT]...")]
 pub(crate) struct SnapshotArgs {
     /// Save these files and directories; `-` is standard input.
     #[arg(value_name = "PATH", required = true)]
@@ -190,10 +191,7 @@ fn options(
     };
     let host = match args.host {
         Some(host) => host,
-        None => match context.environment.text("REPO_HOST")? {
-            Some(host) => host.to_owned(),
-            None => host_name(),
-        },
+        None => context.host()?,
     };
     let tags = context.profile.tags.iter().chain(&args.tags);
     let mut tags: Vec<String> = tags
@@ -204,7 +202,7 @@ fn options(
     tags.dedup();
     Ok(SnapshotOptions {
         host,
-        user: user_name(&context.environment),
+        user: context.user(),
         tags,
         time_ms: args.time,
         description: args.description,
@@ -214,26 +212,9 @@ fn options(
         exclude_caches: args.exclusion.exclude_caches,
         one_file_system: args.exclusion.one_file_system,
         dry_run: args.dry_run,
-        action: kind.action(),
+        action: context.action(&kind.action())?,
         ..SnapshotOptions::default()
     })
-}
-
-fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn user_name(environment: &Environment) -> String {
-    let named = ["USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| environment.get(name));
-    match named {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => rustix::process::getuid().as_raw().to_string(),
-    }
 }
 
 /// Local directories of the repository and its cache.

@@ -50,7 +50,7 @@ pub(crate) async fn run(context: &Context, args: TagArgs) -> Result<Exit, Failur
     }
     if !changes.is_empty() && !args.dry_run {
         let ids: Vec<String> = changes.iter().map(|(id, _)| show::short(id)).collect();
-        let action = format!("tag {}", ids.join(" "));
+        let action = context.action(&format!("tag {}", ids.join(" ")))?;
         repository.retag(&changes, &action).await?;
     }
     for (id, tags) in &changes {

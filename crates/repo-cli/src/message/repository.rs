@@ -30,7 +30,11 @@ impl Display for CreatedMessage {
             "repository {} made at {}, {how}",
             &self.id[..8],
             self.location
-        )
+        )?;
+        match &self.key_file {
+            Some(key_file) => write!(f, "; its key is in {key_file}: keep a copy of the key"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -51,7 +51,7 @@ impl Home {
     pub(crate) fn plain() -> Self {
         let mut home = Self::new();
         home.set("REPO_REPOSITORY", home.path("repository"));
-        home.ok(["init", "--no-encryption", "--quiet"]);
+        home.ok(["init", "--no-encryption"]);
         home
     }
 
@@ -60,7 +60,7 @@ impl Home {
         let mut home = Self::new();
         home.set("REPO_REPOSITORY", home.path("repository"));
         home.set("REPO_PASSWORD", PASSWORD);
-        home.run(["init"]).expect(0);
+        home.ok(["init"]);
         home
     }
 
@@ -100,7 +100,10 @@ impl Home {
     }
 
     /// The binary with arguments, not started yet.
-    pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+    pub(crate) fn command<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = Command::new(&self.binary);
         command
             .env_clear()
@@ -136,7 +139,10 @@ impl Home {
 
     /// Runs with `--json` what must succeed; gives the objects, which are documented.
     #[track_caller]
-    pub(crate) fn json<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<Value> {
+    pub(crate) fn json<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Vec<Value> {
         let mut command = self.command(["--json"]);
         command.args(arguments);
         let run = Run::of(command.output().expect("a run")).expect(0);
@@ -145,7 +151,10 @@ impl Home {
 
     /// Takes a snapshot and gives its id.
     #[track_caller]
-    pub(crate) fn snapshot<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+    pub(crate) fn snapshot<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> String {
         let mut all: Vec<OsString> = vec!["snapshot".into()];
         all.extend(arguments.into_iter().map(|a| a.as_ref().to_owned()));
         let messages = self.json(all);
@@ -180,9 +189,8 @@ impl Run {
     #[track_caller]
     pub(crate) fn only_line(&self) -> String {
         let lines: Vec<&str> = self.stderr.lines().collect();
-        let [line] = lines.as_slice() else {
-            panic!("one line expected: {:?}", self.stderr);
-        };
+        assert_eq!(lines.len(), 1, "one line expected: {lines:?}");
+        let line = lines[0];
         let line = line.strip_prefix("repo: ").expect("the program's name");
         assert!(!line.contains("panicked"), "{line}");
         line.to_owned()

@@ -188,7 +188,6 @@ fn a_server_that_is_not_there_is_one_line() {
     home.unset("AWS_ALLOW_HTTP");
     let line = home.fails(1, ["snapshots"]);
     assert!(line.contains("allow_http"), "{line}");
-    home.fails(1, ["-r", "ftp://host/x", "snapshots"]);
 }
 
 #[test]

@@ -52,16 +52,17 @@ fn kind(value: &Value) -> &'static str {
 pub(crate) fn assert_documented(message: &Value) {
     let messages = documented();
     let name = message["message_type"].as_str().expect("a type");
-    let fields = messages
-        .get(name)
-        .unwrap_or_else(|| panic!("{name} is not documented"));
+    assert!(messages.contains_key(name), "{name} is not documented");
+    let fields = &messages[name];
     for (field, value) in message.as_object().expect("an object") {
         if field == "message_type" {
             continue;
         }
-        let known = fields.get(field);
-        let known = known.unwrap_or_else(|| panic!("{field} of {name} is not documented"));
-        assert_eq!(kind(value), known.kind, "{field} of {name}");
+        assert!(
+            fields.contains_key(field),
+            "{name} has {field} undocumented"
+        );
+        assert_eq!(kind(value), fields[field].kind, "{field} of {name}");
     }
     for (field, known) in fields {
         assert!(

@@ -60,11 +60,14 @@ fn a_snapshot_says_what_it_cost() {
     assert!(stdout.contains(" stored) in "), "{stdout}");
 
     let again = home.json(["snapshot", "data"]);
-    assert_eq!(again[0]["files_changed"], 0);
     assert_eq!(again[0]["bytes_new"], 0);
     assert!(again[0]["parent"].is_string());
     let forced = home.json(["snapshot", "data", "--force"]);
+    assert_eq!(forced[0]["files_changed"], 1);
     assert_eq!(forced[0]["bytes_new"], 0);
+    // A file is taken as unchanged without reading it once it is old enough for its times to tell.
+    let unchanged = || home.json(["snapshot", "data"])[0]["files_changed"] == 0;
+    assert!((0..1000).any(|_| unchanged()));
 }
 
 #[test]
@@ -247,14 +250,14 @@ fn sums_and_history_are_shown() {
     let messages = home.json(["stats"]);
     assert_eq!(messages[0]["snapshots"], 1);
     assert_eq!(messages[0]["logical_bytes"], 100_000);
-    assert!(home.ok(["stats"]).contains("1 pack"));
+    assert!(home.ok(["stats"]).contains("snapshots   1, 97.7 KiB"));
 
     let log = home.json(["log"]);
     assert!(log.len() >= 2);
     assert_eq!(log[0]["retagged"][0], id.as_str());
     let first = log.iter().find(|commit| commit["added"][0] == id.as_str());
     let action = first.expect("the commit of the snapshot")["action"].clone();
-    assert_eq!(action, "snapshot data");
+    assert_eq!(action, "snapshot data by tester@test-host");
     assert_eq!(home.ok(["log", "-n", "1"]).lines().count(), 1);
 
     // The state before the tag can be looked at.
