@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 
-use crate::driver::{Home, Run, objects, of_type, tree};
+use crate::driver::{Home, Run, noise, objects, of_type, tree};
 
 #[test]
 fn a_place_without_a_repository_is_ten() {
@@ -134,6 +134,14 @@ fn a_source_that_cannot_be_read_is_three_and_the_rest_is_saved() {
     let restored = tree(&home.path("target"));
     assert_eq!(restored.len(), 1, "{restored:?}");
     assert_eq!(restored[std::path::Path::new("readable")], b"r");
+
+    let locked = std::fs::Permissions::from_mode(0o500);
+    std::fs::set_permissions(home.path("target"), locked).expect("a mode");
+    let line = run(&["restore", "latest", "target/below"])
+        .expect(1)
+        .only_line();
+    assert!(line.contains("target/below"), "{line}");
+    assert!(line.contains("Permission denied"), "{line}");
 }
 
 /// Gives a directory and all below it to another user.
@@ -166,6 +174,36 @@ fn a_store_that_refuses_to_be_written_is_one_line() {
     std::fs::rename(home.path("packs"), &packs).expect("moved back");
     assert_eq!(home.json(["snapshots"]), before);
     home.ok(["check", "--read-data"]);
+}
+
+#[test]
+fn a_disk_that_is_full_is_one_line() {
+    let home = Home::plain();
+    home.write("data/small", "small");
+    home.snapshot(["data"]);
+    home.write("data/large", noise(7, 1 << 20));
+    // A limit on the length of files stands in for the disk: writing fails half-way just the same.
+    let limited = |arguments: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f 100; exec \"$0\" {arguments}");
+        let repo = home.command(["--version"]).get_program().to_owned();
+        let mut shell = std::process::Command::new("sh");
+        shell.arg("-c").arg(script).arg(repo);
+        let command = home.command(["--version"]);
+        let variables = command.get_envs();
+        shell.env_clear().current_dir(home.path(""));
+        shell.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+        Run::of(shell.output().expect("a run"))
+    };
+    let line = limited("snapshot data").expect(1).only_line();
+    assert!(line.contains("packs/"), "{line}");
+    assert_eq!(home.json(["snapshots"]).len(), 1);
+    home.ok(["check", "--read-data"]);
+
+    home.snapshot(["data"]);
+    let run = limited("restore latest target").expect(1);
+    assert!(run.stderr.contains("large"), "{}", run.stderr);
+    home.ok(["restore", "latest", "target"]);
+    assert_eq!(tree(&home.path("target")), tree(&home.path("data")));
 }
 
 #[test]
