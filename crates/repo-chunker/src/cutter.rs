@@ -42,6 +42,15 @@ impl<'a> Cutter<'a> {
         Self { chunker, state }
     }
 
+    /// Returns whether the next chunk starts a column chunk, where content changes its nature: a
+    /// good place to start compressing anew.
+    pub fn starts_column(&self) -> bool {
+        match &self.state {
+            State::Generic | State::Pages => false,
+            State::Columnar(walk) => walk.starts_range(),
+        }
+    }
+
     /// Returns the length, from 1 to [`CHUNK_MAX`], of the chunk at the start of `window`.
     ///
     /// `window` holds the bytes from the end of the previous chunk on; `last` says that the file

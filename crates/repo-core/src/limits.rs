@@ -2,7 +2,7 @@
 //! before any of these fill) they keep a command under 160 MB.
 
 /// A segment is closed when its raw length reaches this, in bytes.
-pub(crate) const SEGMENT_SIZE: u32 = 1 << 20;
+pub(crate) const SEGMENT_SIZE: u32 = 2 << 20;
 /// A pack is closed when its length reaches this, in bytes.
 pub(crate) const PACK_SIZE: u32 = 16 << 20;
 /// Finished packs on their way to the store.
@@ -24,7 +24,7 @@ pub(crate) const LOG_FETCHES: usize = 8;
 /// Attempts to win the race for the next commit.
 pub(crate) const COMMIT_ATTEMPTS: u32 = 1000;
 /// Bytes of a file held while it is cut; twice the longest chunk, so that a window always yields.
-pub(crate) const WINDOW: usize = 4 << 20;
+pub(crate) const WINDOW: usize = 2 << 20;
 /// Files up to this size are read and cut by one thread in one piece, in bytes.
 pub(crate) const SMALL_FILE: u64 = WINDOW as u64;
 /// Entries in one unit of work.

@@ -49,9 +49,13 @@ impl<'a> Writer<'a> {
         let ids: Vec<BlobId> = chunks.iter().map(|c| self.ring.blob_id(kind, c)).collect();
         let lens = lengths(chunks)?;
         let mut body = Vec::new();
-        let codec = self
-            .encoder
-            .encode(kind, &lens, &chunks.concat(), true, &mut body)?;
+        let codec = self.encoder.encode(
+            kind,
+            repo_format::Texture::Mixed,
+            &lens,
+            &chunks.concat(),
+            &mut body,
+        )?;
         self.push(&NewSegment {
             body: &body,
             codec,

@@ -9,7 +9,7 @@
 //! the pack directory so that a segment of a damaged pack can be cut into chunks by itself.
 
 use crate::codec::Codec;
-use crate::compress::{Compressor, Decompressor};
+use crate::compress::{Compressor, Decompressor, Texture};
 use crate::cursor::{Cursor, push_varint};
 use crate::error::{Error, malformed};
 use crate::id::BlobId;
@@ -43,27 +43,24 @@ impl SegmentEncoder {
     }
 
     /// Replaces `body` with the body of a segment of chunks of `lens`, concatenated in `raw`.
-    /// `try_zstd` false stores the payload as it is.
+    /// The payload is raw when zstd does not make it smaller.
     pub fn encode(
         &mut self,
         kind: BlobKind,
+        texture: Texture,
         lens: &[u32],
         raw: &[u8],
-        try_zstd: bool,
         body: &mut Vec<u8>,
     ) -> Result<Codec, Error> {
         debug_assert_eq!(
             lens.iter().map(|len| *len as usize).sum::<usize>(),
             raw.len()
         );
-        let codec = if try_zstd {
-            self.compressor.compress(raw, &mut self.payload)?;
+        self.compressor.set_texture(texture)?;
+        self.compressor.compress(raw, &mut self.payload)?;
+        let codec = if self.payload.len() < raw.len() {
             self.verify(raw, None)?;
-            if self.payload.len() < raw.len() {
-                Codec::Zstd
-            } else {
-                Codec::Raw
-            }
+            Codec::Zstd
         } else {
             Codec::Raw
         };
@@ -95,6 +92,7 @@ impl SegmentEncoder {
         {
             return Ok(false);
         }
+        self.compressor.set_texture(Texture::Mixed)?;
         let wanted = 2 * (self.payload.len() + BlobId::LEN);
         let prefixes = PROBES.into_iter().filter(|len| *len < raw.len());
         let mut accepted = false;

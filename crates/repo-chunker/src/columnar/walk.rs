@@ -42,6 +42,15 @@ impl Walk {
         }
     }
 
+    /// Returns whether the next chunk starts a column chunk.
+    pub(crate) fn starts_range(&self) -> bool {
+        let ranges = self.layout.ranges.iter().skip(self.range);
+        ranges
+            .map(|range| range.start)
+            .take_while(|start| *start <= self.at)
+            .any(|start| start == self.at)
+    }
+
     /// Returns the length of the chunk at the start of `bytes` and moves past it.
     ///
     /// `bytes` must be [`CHUNK_MAX`](crate::CHUNK_MAX) long, or all that is left of the file.

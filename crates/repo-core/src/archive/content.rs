@@ -18,12 +18,14 @@ use rustix::io::Errno;
 use crate::archive::bases::Bases;
 use crate::archive::lists::ContentWriter;
 use crate::archive::run::Run;
-use crate::archive::worker::{Worker, Workers};
+use crate::archive::worker::{Chunk, Worker, Workers};
 use crate::error::{Error, Result};
 use crate::limits::{SMALL_FILE, WINDOW};
 
 /// Bytes of a columnar file's end that are read to find its footer.
 const TAIL: u64 = 64 << 10;
+/// Bytes of a file's start that tell what it is.
+const DETECT: usize = 64 << 10;
 
 /// An open file to store.
 pub(crate) struct FileSource<'f> {
@@ -93,11 +95,11 @@ pub(crate) fn read(
         return read_sparse(run, worker, file);
     }
     let head = {
-        let window = &mut worker.window[..WINDOW];
+        let window = worker.window();
         let want = usize::try_from(file.size + 1).unwrap_or(WINDOW).min(WINDOW);
         file.fill(&mut window[..want], 0)?
     };
-    let policy = Policy::detect(file.path, file.size, &worker.window[..head.min(TAIL as usize)]);
+    let policy = Policy::detect(file.path, file.size, &worker.window()[..head.min(DETECT)]);
     let plan = match policy {
         Policy::Generic => Plan::Generic,
         Policy::Pages => Plan::Pages,
@@ -190,32 +192,36 @@ impl Stream<'_> {
         loop {
             if !last && self.held < WINDOW {
                 let at = self.offset + self.held as u64;
-                let read = fill(&mut worker.window[self.held..WINDOW], at)?;
+                let read = fill(&mut worker.window()[self.held..], at)?;
                 self.held += read;
                 last = self.held < WINDOW;
             }
-            let window = std::mem::take(&mut worker.window);
+            let window = worker.take_window();
             let mut used = 0;
             let done = loop {
+                let starts_column = cutter.starts_column();
                 let Some(len) = cutter.next(&window[used..self.held], last) else {
                     break Ok(());
                 };
-                let chunk = &window[used..used + len];
-                match worker.chunk(run, self.policy, &mut bases, self.offset, chunk) {
-                    Ok(extent) => {
-                        if let Err(error) = list.push(extent, &mut worker.sink(run)) {
-                            break Err(error);
-                        }
-                    }
-                    Err(error) => break Err(error),
+                let chunk = Chunk {
+                    policy: self.policy,
+                    offset: self.offset,
+                    starts_column,
+                    bytes: &window[used..used + len],
+                };
+                let stored = worker
+                    .chunk(run, &mut bases, &chunk)
+                    .and_then(|extent| list.push(extent, &mut worker.sink(run)));
+                if let Err(error) = stored {
+                    break Err(error);
                 }
                 used += len;
                 self.offset += len as u64;
             };
-            worker.window = window;
+            worker.put_window(window);
             done?;
             run.advance(used as u64, 0);
-            worker.window.copy_within(used..self.held, 0);
+            worker.window().copy_within(used..self.held, 0);
             self.held -= used;
             if run.stopped() {
                 return Err(Error::Cancelled);
@@ -285,7 +291,8 @@ fn read_sparse(run: &Run<'_>, worker: &mut Worker, file: &FileSource<'_>) -> Res
 struct Window {
     buffer: Vec<u8>,
     offset: u64,
-    lens: Vec<usize>,
+    /// Length of each chunk, and whether it starts a column.
+    cuts: Vec<(usize, bool)>,
 }
 
 /// Reads a large file window by window and cuts it.
@@ -312,16 +319,20 @@ impl Windows<'_> {
                 .fill(&mut buffer[held..], self.offset + held as u64)?;
             let filled = held + read;
             self.last = filled < WINDOW;
-            let (mut used, mut lens) = (0, Vec::new());
-            while let Some(len) = self.cutter.next(&buffer[used..filled], self.last) {
-                lens.push(len);
+            let (mut used, mut cuts) = (0, Vec::new());
+            loop {
+                let starts_column = self.cutter.starts_column();
+                let Some(len) = self.cutter.next(&buffer[used..filled], self.last) else {
+                    break;
+                };
+                cuts.push((len, starts_column));
                 used += len;
             }
             self.remainder.extend_from_slice(&buffer[used..filled]);
             windows.push(Window {
                 buffer,
                 offset: self.offset,
-                lens,
+                cuts,
             });
             self.offset += used as u64;
         }
@@ -400,12 +411,16 @@ fn store_window(
 ) -> Result<Vec<Extent>> {
     workers.with(run, |worker| {
         let mut bases = Bases::new(run.trees, file.parent, window.offset);
-        let mut extents = Vec::with_capacity(window.lens.len());
+        let mut extents = Vec::with_capacity(window.cuts.len());
         let mut at = 0;
-        for len in &window.lens {
-            let chunk = &window.buffer[at..at + len];
-            let offset = window.offset + at as u64;
-            extents.push(worker.chunk(run, policy, &mut bases, offset, chunk)?);
+        for (len, starts_column) in &window.cuts {
+            let chunk = Chunk {
+                policy,
+                offset: window.offset + at as u64,
+                starts_column: *starts_column,
+                bytes: &window.buffer[at..at + len],
+            };
+            extents.push(worker.chunk(run, &mut bases, &chunk)?);
             at += len;
         }
         run.advance(at as u64, 0);

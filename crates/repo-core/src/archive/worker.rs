@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use repo_chunker::Policy;
-use repo_format::{BlobKind, Extent};
+use repo_format::{BlobId, BlobKind, Extent, Texture};
 
 use crate::archive::bases::Bases;
 use crate::archive::lists::TreeSink;
@@ -20,23 +20,53 @@ const DELTA_MIN: usize = 512;
 /// Reused by one thread at a time.
 pub(crate) struct Worker {
     /// Bytes being cut.
-    pub(crate) window: Vec<u8>,
+    window: Vec<u8>,
     encoder: Encoder,
     generic: SegmentWriter,
+    pages: SegmentWriter,
     columnar: SegmentWriter,
     tree: SegmentWriter,
 }
 
+/// A chunk of a file.
+pub(crate) struct Chunk<'c> {
+    pub(crate) policy: Policy,
+    /// Its offset in the file.
+    pub(crate) offset: u64,
+    /// It is the first of a column.
+    pub(crate) starts_column: bool,
+    pub(crate) bytes: &'c [u8],
+}
+
 impl Worker {
     fn new(run: &Run<'_>) -> Result<Self> {
-        let size = run.repository.inner.config.segment_size;
+        let config = &run.repository.inner.config;
+        let (size, cell) = (config.segment_size, config.page_chunk);
         Ok(Self {
-            window: vec![0; WINDOW],
+            window: Vec::new(),
             encoder: Encoder::new(run.options.level)?,
-            generic: SegmentWriter::new(BlobKind::Data, size),
-            columnar: SegmentWriter::new(BlobKind::Data, size),
-            tree: SegmentWriter::new(BlobKind::Tree, size),
+            generic: SegmentWriter::new(BlobKind::Data, Texture::Mixed, size),
+            // A cell by itself, so that one cell is read back as the base of its next version.
+            pages: SegmentWriter::new(BlobKind::Data, Texture::Pages, cell),
+            columnar: SegmentWriter::new(BlobKind::Data, Texture::Mixed, size),
+            tree: SegmentWriter::new(BlobKind::Tree, Texture::Mixed, size),
         })
+    }
+
+    /// Lends the window out, so that its bytes can be read while chunks are stored.
+    pub(crate) fn take_window(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.window)
+    }
+
+    /// Gives the window back.
+    pub(crate) fn put_window(&mut self, window: Vec<u8>) {
+        self.window = window;
+    }
+
+    /// The window, `WINDOW` bytes long. Workers that only build trees never have one.
+    pub(crate) fn window(&mut self) -> &mut [u8] {
+        self.window.resize(WINDOW, 0);
+        &mut self.window
     }
 
     /// Where this worker puts tree nodes and chunk lists.
@@ -48,52 +78,74 @@ impl Worker {
         }
     }
 
-    /// Stores the chunk at `offset` of a file if the repository lacks it.
+    /// Stores a chunk of a file if the repository lacks it.
     pub(crate) fn chunk(
         &mut self,
         run: &Run<'_>,
-        policy: Policy,
         bases: &mut Bases,
-        offset: u64,
-        chunk: &[u8],
+        chunk: &Chunk<'_>,
     ) -> Result<Extent> {
         let session = run.session;
-        let id = session.ring().blob_id(BlobKind::Data, chunk);
+        let id = session.ring().blob_id(BlobKind::Data, chunk.bytes);
         let extent = Extent {
-            len: chunk.len() as u64,
+            len: chunk.bytes.len() as u64,
             id: Some(id),
         };
         if !session.claim(&id)? {
-            bases.known(offset, &id);
+            bases.known(chunk.offset, &id);
             return Ok(extent);
         }
         run.bytes_new.fetch_add(extent.len, Ordering::Relaxed);
-        // Compressed columns have nothing in common with their earlier version.
-        if policy != Policy::Columnar
-            && chunk.len() >= DELTA_MIN
-            && let Some(base) = bases.base(offset, extent.len)
-        {
-            let segments = &run.repository.inner.segments;
-            match segments.delta_base(session.index(), &base) {
-                Ok((base_id, base)) => {
-                    if self.encoder.delta(session, id, chunk, &base_id, &base)? {
-                        return Ok(extent);
-                    }
-                }
-                Err(error) => tracing::debug!(%error, "storing a chunk without its base"),
-            }
+        if self.delta(run, bases, chunk, id)? {
+            return Ok(extent);
         }
-        let writer = if policy == Policy::Columnar {
-            &mut self.columnar
-        } else {
-            &mut self.generic
+        let writer = match chunk.policy {
+            Policy::Generic => &mut self.generic,
+            Policy::Pages => &mut self.pages,
+            Policy::Columnar => &mut self.columnar,
         };
-        writer.push(session, &mut self.encoder, id, chunk)?;
+        if chunk.starts_column {
+            writer.part(session, &mut self.encoder)?;
+        }
+        writer.push(session, &mut self.encoder, id, chunk.bytes)?;
         Ok(extent)
     }
 
+    /// Tries to store a chunk against the parent's version of it.
+    fn delta(
+        &mut self,
+        run: &Run<'_>,
+        bases: &mut Bases,
+        chunk: &Chunk<'_>,
+        id: BlobId,
+    ) -> Result<bool> {
+        // Compressed columns have nothing in common with their earlier version.
+        if chunk.policy == Policy::Columnar || chunk.bytes.len() < DELTA_MIN {
+            return Ok(false);
+        }
+        let Some(base) = bases.base(chunk.offset, chunk.bytes.len() as u64) else {
+            return Ok(false);
+        };
+        let session = run.session;
+        let segments = &run.repository.inner.segments;
+        match segments.delta_base(session.index(), &base) {
+            Ok((base_id, base)) => self
+                .encoder
+                .delta(session, id, chunk.bytes, &base_id, &base),
+            Err(error) => {
+                tracing::debug!(%error, "storing a chunk without its base");
+                Ok(false)
+            }
+        }
+    }
+
     fn flush(&mut self, run: &Run<'_>) -> Result<()> {
-        for writer in [&mut self.generic, &mut self.columnar, &mut self.tree] {
+        for writer in [
+            &mut self.generic,
+            &mut self.pages,
+            &mut self.columnar,
+            &mut self.tree,
+        ] {
             writer.flush(run.session, &mut self.encoder)?;
         }
         Ok(())

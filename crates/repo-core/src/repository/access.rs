@@ -41,7 +41,7 @@ pub struct CreateOptions {
     pub cipher: Option<Cipher>,
     /// Label of the first key slot, for people.
     pub label: String,
-    /// Raw length at which a segment is closed, in bytes; 1 MiB by default.
+    /// Raw length at which a segment is closed, in bytes; 2 MiB by default.
     pub segment_size: Option<u32>,
     /// Length at which a pack is closed, in bytes; 16 MiB by default.
     pub pack_size: Option<u32>,

@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use repo_format::commit::IndexRef;
 use repo_format::index::{self, Entry, PackRow, SegmentRow};
 use repo_format::pack::{self, NewSegment, PackBuilder};
-use repo_format::{BlobId, BlobKey, BlobKind, Codec, KeyRing, PackId, SessionId};
-use tokio::sync::Semaphore;
+use repo_format::{BlobId, BlobKey, BlobKind, Codec, KeyRing, PackId, SessionId, Texture};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
@@ -120,8 +120,17 @@ impl Session {
             *open = Some(builder);
             return Ok(());
         }
+        // The lane stays locked while too many packs are on their way: nobody starts another one,
+        // so no more than `UPLOADS_MAX` and the open ones are ever in memory.
+        let permit = self.upload_permit()?;
         drop(open);
-        self.finish_pack(builder)
+        self.finish_pack(builder, permit)
+    }
+
+    fn upload_permit(&self) -> Result<OwnedSemaphorePermit> {
+        self.storage
+            .wait(Arc::clone(&self.uploads).acquire_owned())
+            .map_err(|_| Error::Internal { what: "uploads" })
     }
 
     fn new_pack(&self, kind: BlobKind) -> Result<PackBuilder> {
@@ -176,8 +185,8 @@ impl Session {
         Ok(())
     }
 
-    /// Uploads a finished pack in the background. Waits while too many are on their way.
-    fn finish_pack(&self, builder: PackBuilder) -> Result<()> {
+    /// Uploads a finished pack in the background.
+    fn finish_pack(&self, builder: PackBuilder, permit: OwnedSemaphorePermit) -> Result<()> {
         let (id, bytes, _) = builder.finish().map_err(Error::encode)?;
         {
             let mut placed = lock(&self.placed);
@@ -191,10 +200,6 @@ impl Session {
             lock(&self.spare).push(bytes);
             return Ok(());
         }
-        let permit = self
-            .storage
-            .wait(Arc::clone(&self.uploads).acquire_owned())
-            .map_err(|_| Error::Internal { what: "uploads" })?;
         self.reap(false)?;
         let store = self.storage.store().clone();
         let spare = Arc::clone(&self.spare);
@@ -275,7 +280,8 @@ impl Session {
         for lane in &self.lanes {
             let builder = lock(lane).take();
             if let Some(builder) = builder {
-                self.finish_pack(builder)?;
+                let permit = self.upload_permit()?;
+                self.finish_pack(builder, permit)?;
             }
         }
         self.write_index()?;
@@ -331,12 +337,11 @@ impl Placed {
 /// A segment being filled by one thread, and the buffers to encode it.
 pub(crate) struct SegmentWriter {
     kind: BlobKind,
+    texture: Texture,
     size: usize,
     raw: Vec<u8>,
     ids: Vec<BlobId>,
     lens: Vec<u32>,
-    /// Segments to store without trying to compress, after one that did not shrink.
-    skip: u32,
 }
 
 /// Encodes segments; one per thread, shared by its writers.
@@ -384,14 +389,14 @@ impl Encoder {
 
 impl SegmentWriter {
     /// A writer of segments of about `size` raw bytes.
-    pub(crate) fn new(kind: BlobKind, size: u32) -> Self {
+    pub(crate) fn new(kind: BlobKind, texture: Texture, size: u32) -> Self {
         Self {
             kind,
+            texture,
             size: size as usize,
             raw: Vec::new(),
             ids: Vec::new(),
             lens: Vec::new(),
-            skip: 0,
         }
     }
 
@@ -408,6 +413,10 @@ impl SegmentWriter {
         if full {
             self.flush(session, encoder)?;
         }
+        if self.raw.capacity() == 0 {
+            // One allocation for the life of the writer instead of doubling past the size.
+            self.raw.reserve_exact(self.size.max(blob.len()));
+        }
         self.raw.extend_from_slice(blob);
         self.ids.push(id);
         self.lens
@@ -415,30 +424,32 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Ends the segment early if it is long enough to stand by itself: what follows is of another
+    /// nature and compresses better apart.
+    pub(crate) fn part(&mut self, session: &Session, encoder: &mut Encoder) -> Result<()> {
+        /// Shorter segments cost more in tables than a clean start saves.
+        const PART_MIN: usize = 256 << 10;
+        if self.raw.len() >= PART_MIN {
+            return self.flush(session, encoder);
+        }
+        Ok(())
+    }
+
     /// Encodes and stores what has gathered.
     pub(crate) fn flush(&mut self, session: &Session, encoder: &mut Encoder) -> Result<()> {
-        /// After a segment that zstd could not shrink, so many are stored as they are; data that
-        /// is compressed already comes in long runs.
-        const SKIP_AFTER_RAW: u32 = 3;
         if self.ids.is_empty() {
             return Ok(());
         }
-        let try_zstd = self.skip == 0;
         let codec = encoder
             .encoder
             .encode(
                 self.kind,
+                self.texture,
                 &self.lens,
                 &self.raw,
-                try_zstd,
                 &mut encoder.body,
             )
             .map_err(Error::encode)?;
-        self.skip = match (codec, try_zstd) {
-            (Codec::Raw, true) => SKIP_AFTER_RAW,
-            (Codec::Raw, false) => self.skip - 1,
-            _ => 0,
-        };
         let segment = NewSegment {
             body: &encoder.body,
             codec,

@@ -26,7 +26,9 @@ fn pack(ring: &KeyRing) -> (PackId, Vec<u8>, Vec<DirectorySegment>) {
     let mut push = |kind, chunks: &[&[u8]]| {
         let lens: Vec<u32> = chunks.iter().map(|c| c.len().try_into().unwrap()).collect();
         let raw = chunks.concat();
-        let codec = encoder.encode(kind, &lens, &raw, true, &mut body).unwrap();
+        let codec = encoder
+            .encode(kind, crate::Texture::Mixed, &lens, &raw, &mut body)
+            .unwrap();
         let ids: Vec<BlobId> = chunks.iter().map(|bytes| id(kind, bytes)).collect();
         let segment = NewSegment {
             body: &body,

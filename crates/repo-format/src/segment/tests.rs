@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{SegmentBody, SegmentEncoder};
 use crate::codec::Codec;
-use crate::compress::Decompressor;
+use crate::compress::{Decompressor, Texture};
 use crate::cursor::push_varint;
 use crate::id::BlobId;
 use crate::limits::{CHUNK_MAX, SEGMENT_CHUNKS_MAX};
@@ -12,13 +12,13 @@ use crate::secrets::BlobKind;
 const BASE: BlobId = BlobId([4; 32]);
 
 /// Encodes, parses and decodes; returns the codec and the length of the body.
-fn there_and_back(kind: BlobKind, chunks: &[&[u8]], try_zstd: bool) -> (Codec, usize) {
+fn there_and_back(kind: BlobKind, chunks: &[&[u8]], texture: Texture) -> (Codec, usize) {
     let raw = chunks.concat();
     let lens: Vec<u32> = chunks.iter().map(|c| c.len().try_into().unwrap()).collect();
     let mut body = b"left over".to_vec();
     let mut encoder = SegmentEncoder::new(3).unwrap();
     let codec = encoder
-        .encode(kind, &lens, &raw, try_zstd, &mut body)
+        .encode(kind, texture, &lens, &raw, &mut body)
         .unwrap();
     let parsed = SegmentBody::parse(&body).unwrap();
     assert_eq!((parsed.codec, parsed.kind), (codec, kind));
@@ -60,11 +60,12 @@ proptest! {
     fn a_segment_is_decoded_as_encoded(
         chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 1..20),
         tree in any::<bool>(),
-        try_zstd in any::<bool>(),
+        pages in any::<bool>(),
     ) {
         let kind = if tree { BlobKind::Tree } else { BlobKind::Data };
         let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
-        there_and_back(kind, &chunks, try_zstd);
+        let texture = if pages { Texture::Pages } else { Texture::Mixed };
+        there_and_back(kind, &chunks, texture);
     }
 
     #[test]
@@ -84,7 +85,7 @@ proptest! {
             raw[at..end].copy_from_slice(&new);
         }
         if let Some(delta) = delta(&raw, &base) {
-            let (_, fresh) = there_and_back(BlobKind::Data, &[&raw], true);
+            let (_, fresh) = there_and_back(BlobKind::Data, &[&raw], Texture::Mixed);
             // Exact up to the first probe, and close to it beyond.
             let slack = if len <= super::PROBES[0] { 0 } else { fresh / 10 };
             prop_assert!(2 * delta <= fresh + slack + 16, "{delta} against {fresh}");
@@ -113,19 +114,22 @@ proptest! {
 fn what_does_not_shrink_is_stored_as_it_is() {
     let bytes = noise(1, 10_000);
     assert_eq!(
-        there_and_back(BlobKind::Data, &[&bytes], true).0,
+        there_and_back(BlobKind::Data, &[&bytes], Texture::Mixed).0,
         Codec::Raw
     );
     let zeros = vec![0; CHUNK_MAX];
     assert_eq!(
-        there_and_back(BlobKind::Data, &[&zeros], true).0,
+        there_and_back(BlobKind::Data, &[&zeros], Texture::Mixed).0,
         Codec::Zstd
     );
     assert_eq!(
-        there_and_back(BlobKind::Data, &[&zeros], false).0,
+        there_and_back(BlobKind::Data, &[&zeros], Texture::Pages).0,
+        Codec::Zstd
+    );
+    assert_eq!(
+        there_and_back(BlobKind::Tree, &[&[0]], Texture::Mixed).0,
         Codec::Raw
     );
-    assert_eq!(there_and_back(BlobKind::Tree, &[&[0]], true).0, Codec::Raw);
 }
 
 #[test]
