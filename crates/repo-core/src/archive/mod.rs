@@ -10,6 +10,7 @@ mod ingest;
 mod lists;
 mod meta;
 mod options;
+mod restore;
 mod roots;
 mod run;
 mod snapshot;
@@ -20,5 +21,6 @@ mod worker;
 
 pub use diff::{Change, ChangeKind, DiffTotals, VisitChange};
 pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
+pub use restore::{PlanAction, PlanLine, RestoreOptions, RestoreReport};
 pub use snapshot::StreamEnd;
 pub use view::{SnapshotView, Visit};

@@ -1,0 +1,33 @@
+//! Budgets of a restore.
+
+/// Content bytes planned together.
+pub(super) const WINDOW_BYTES: u64 = 64 << 20;
+/// Chunks and holes planned together.
+pub(super) const WINDOW_PARTS: usize = 8192;
+/// Files planned together.
+pub(super) const WINDOW_FILES: usize = 4096;
+/// Directories and files a window may keep open: three windows and the directories on the way
+/// down stay below the usual limit of 1,024 descriptors.
+pub(super) const WINDOW_HANDLES: usize = 256;
+/// Windows at work while the next one is planned.
+pub(super) const WINDOWS_IN_FLIGHT: usize = 2;
+/// Directories on the way down that stay open; deeper ones are opened again when needed.
+pub(super) const DEPTH_OPEN: usize = 64;
+/// Longest read of a pack on a local disk, in bytes, unless one segment is longer.
+pub(super) const READ_LOCAL: u64 = 1 << 20;
+/// Longest read of a pack elsewhere, in bytes, unless one segment is longer.
+pub(super) const READ_REMOTE: u64 = 4 << 20;
+/// Bytes between two segments that are read along rather than asked for apart.
+pub(super) const GAP: u64 = 256 << 10;
+/// Reads of one window in flight when packs are not on a local disk.
+pub(super) const READS_IN_FLIGHT: usize = 4;
+/// Files up to this size are compared and written by one thread in one piece.
+pub(super) const SMALL: u64 = 4 << 20;
+/// Bytes of an existing file compared as one unit of work.
+pub(super) const SLICE: u64 = 2 << 20;
+/// Bytes of an existing file read at once.
+pub(super) const COMPARE: usize = 1 << 20;
+/// Findings kept in the report; all of them are told to the progress receiver.
+pub(super) const FINDINGS: usize = 10_000;
+/// Names of an existing directory held at once while looking for what to delete.
+pub(super) const NAMES: usize = 65_536;
