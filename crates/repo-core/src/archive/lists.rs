@@ -156,7 +156,9 @@ impl ContentWriter {
         let mut start = 0;
         for at in 0..rest.len() {
             let len = at + 1 - start;
-            let ends = rest[at].id.is_some_and(|id| repo_format::tree::ends_list(&id));
+            let ends = rest[at]
+                .id
+                .is_some_and(|id| repo_format::tree::ends_list(&id));
             let last = all && at + 1 == rest.len();
             if (len >= ITEMS_MIN && ends) || len >= LIST_MAX || last {
                 let list = Content {

@@ -165,9 +165,7 @@ pub(crate) fn xattrs_of_file(fd: BorrowedFd<'_>) -> rustix::io::Result<Option<Ve
 }
 
 /// Attributes of a directory.
-pub(crate) fn xattrs_of_directory(
-    directory: &Directory,
-) -> rustix::io::Result<Option<Vec<Xattr>>> {
+pub(crate) fn xattrs_of_directory(directory: &Directory) -> rustix::io::Result<Option<Vec<Xattr>>> {
     xattrs_of_file(directory.fd.as_fd())
 }
 
@@ -201,7 +199,10 @@ fn collect(
         Err(error) => return Err(error),
     };
     let mut found = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let mut value = vec![0; XATTR_MAX];
         match get(name, &mut value) {
             Ok(len) => {

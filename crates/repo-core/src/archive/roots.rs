@@ -84,7 +84,10 @@ impl Roots {
                 .collect();
             // A single file stands in the root by its own name.
             let components = match self.paths.as_slice() {
-                [_] => components.last().map(std::slice::from_ref).unwrap_or_default(),
+                [_] => components
+                    .last()
+                    .map(std::slice::from_ref)
+                    .unwrap_or_default(),
                 _ => components.as_slice(),
             };
             places.insert(components, path);
@@ -136,7 +139,12 @@ impl<'p> Places<'p> {
                 walker.below(Arc::new(directory), device, tree);
                 walker.leave();
             } else {
-                let parent_path = path.parent().unwrap_or(path).as_os_str().as_bytes().to_vec();
+                let parent_path = path
+                    .parent()
+                    .unwrap_or(path)
+                    .as_os_str()
+                    .as_bytes()
+                    .to_vec();
                 let directory = Directory {
                     fd,
                     path: parent_path,

@@ -50,9 +50,13 @@ impl Repository {
                 .iter()
                 .map(|path| PathBytes(path.as_os_str().as_bytes().to_vec()))
                 .collect();
-            take(repository, &options, names, &progress, |run, workers, parent| {
-                walk(run, workers, &roots, parent)
-            })
+            take(
+                repository,
+                &options,
+                names,
+                &progress,
+                |run, workers, parent| walk(run, workers, &roots, parent),
+            )
         })
         .await
     }
@@ -82,11 +86,17 @@ impl Repository {
             let mut path = b"/".to_vec();
             path.extend_from_slice(&filename);
             let names = vec![PathBytes(path)];
-            take(repository, &options, names, &progress, |run, workers, parent| {
-                let done = stream(run, workers, &filename, &mut *source, parent)?;
-                end().map_err(|what| Error::Source { what })?;
-                Ok(Some(done))
-            })
+            take(
+                repository,
+                &options,
+                names,
+                &progress,
+                |run, workers, parent| {
+                    let done = stream(run, workers, &filename, &mut *source, parent)?;
+                    end().map_err(|what| Error::Source { what })?;
+                    Ok(Some(done))
+                },
+            )
         })
         .await
     }
@@ -202,9 +212,11 @@ fn find_parent(
                 .snapshot(&id)
                 .ok_or_else(|| Error::UnknownSnapshot { id: id.to_hex() })?,
         ),
-        Parent::Auto => state.snapshots.iter().rev().find(|known| {
-            known.snapshot.host == options.host && known.snapshot.paths == paths
-        }),
+        Parent::Auto => state
+            .snapshots
+            .iter()
+            .rev()
+            .find(|known| known.snapshot.host == options.host && known.snapshot.paths == paths),
     };
     Ok(found.cloned())
 }

@@ -149,12 +149,10 @@ impl<'a, F: FnMut(Batch) -> bool> Walker<'a, F> {
             match self.step(&directory, &name, kind, device, parent) {
                 Step::Stop => return false,
                 Step::On => {}
-                Step::Into(child, device, tree) => {
-                    match self.open_level(child, device, tree) {
-                        Some(level) => stack.push(level),
-                        None => self.leave(),
-                    }
-                }
+                Step::Into(child, device, tree) => match self.open_level(child, device, tree) {
+                    Some(level) => stack.push(level),
+                    None => self.leave(),
+                },
             }
         }
         true
