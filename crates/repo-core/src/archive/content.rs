@@ -107,7 +107,10 @@ pub(crate) fn read(
     };
     let mut list = ContentWriter::default();
     let len = if file.size > SMALL_FILE {
-        read_large(run, workers, worker, file, (policy, plan), &mut list)?
+        workers.lend(run, worker)?;
+        let len = read_large(run, workers, file, (policy, plan), &mut list);
+        workers.take_back(worker);
+        len?
     } else {
         let mut stream = Stream {
             policy,
@@ -344,7 +347,6 @@ impl Windows<'_> {
 fn read_large(
     run: &Run<'_>,
     workers: &Workers,
-    worker: &mut Worker,
     file: &FileSource<'_>,
     (policy, plan): (Policy, Plan),
     list: &mut ContentWriter,
@@ -364,9 +366,13 @@ fn read_large(
             || store_windows(run, workers, file, policy, &current),
             || windows.round(threads),
         );
-        for extent in extents? {
-            list.push(extent, &mut worker.sink(run))?;
-        }
+        let extents = extents?;
+        workers.with(run, |worker| {
+            let mut sink = worker.sink(run);
+            extents
+                .into_iter()
+                .try_for_each(|extent| list.push(extent, &mut sink))
+        })?;
         windows
             .spare
             .extend(current.into_iter().map(|window| window.buffer));

@@ -176,6 +176,25 @@ impl Workers {
         done
     }
 
+    /// Makes `worker` available to others while its holder waits for them. What is left in its
+    /// place holds nothing and must be given nothing.
+    pub(crate) fn lend(&self, run: &Run<'_>, worker: &mut Worker) -> Result<()> {
+        let lent = std::mem::replace(worker, Worker::new(run)?);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(lent));
+        Ok(())
+    }
+
+    /// Takes back a worker after `lend`.
+    pub(crate) fn take_back(&self, worker: &mut Worker) {
+        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(idle) = idle {
+            *worker = *idle;
+        }
+    }
+
     /// Stores what stands in the open segments of all workers.
     pub(crate) fn flush(&self, run: &Run<'_>) -> Result<()> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -221,7 +221,8 @@ impl IndexSet {
             .clone()
     }
 
-    /// Where the blob lies. Copies in condemned packs do not count.
+    /// Where the blob lies. Copies in condemned packs do not count. A damaged index object is an
+    /// error only when no other one locates the blob.
     pub(crate) fn find(&self, key: &BlobKey) -> Result<Option<Location>> {
         let mut buffer = self.take_buffer();
         let mut found = Ok(None);
@@ -233,10 +234,7 @@ impl IndexSet {
                     break;
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    found = Err(error);
-                    break;
-                }
+                Err(error) => found = Err(error),
             }
         }
         drop(objects);
