@@ -5,6 +5,8 @@
 pub(crate) const SEGMENT_SIZE: u32 = 2 << 20;
 /// A pack is closed when its length reaches this, in bytes.
 pub(crate) const PACK_SIZE: u32 = 16 << 20;
+/// A pack is closed when it holds so many blobs, however short they are.
+pub(crate) const PACK_BLOBS_MAX: usize = 200_000;
 /// Finished packs on their way to the store.
 pub(crate) const UPLOADS_MAX: usize = 2;
 /// New blobs remembered in memory before they are written out as an index object.

@@ -116,6 +116,15 @@ impl PackBuilder {
         self.bytes.len()
     }
 
+    /// Blobs so far.
+    #[must_use]
+    pub fn blobs(&self) -> usize {
+        self.segments
+            .iter()
+            .map(|segment| segment.chunks.len())
+            .sum()
+    }
+
     /// Whether no segment was pushed yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -71,7 +71,7 @@ impl Beside {
 /// A directory being walked.
 struct Level {
     directory: Arc<Directory>,
-    names: std::vec::IntoIter<(Box<[u8]>, FileType)>,
+    names: Listing,
     beside: Beside,
     device: u64,
 }
@@ -136,7 +136,8 @@ impl<'a, F: FnMut(Batch) -> bool> Walker<'a, F> {
         let mut stack = Vec::new();
         stack.extend(self.open_level(directory, device, parent));
         while let Some(level) = stack.last_mut() {
-            let Some((name, kind)) = level.names.next() else {
+            let Some((name, kind)) = level.names.next().map(|(name, kind)| (name.to_vec(), kind))
+            else {
                 stack.pop();
                 if !stack.is_empty() {
                     self.leave();
@@ -258,7 +259,7 @@ impl<'a, F: FnMut(Batch) -> bool> Walker<'a, F> {
         match list(&directory) {
             Ok(names) => Some(Level {
                 directory,
-                names: names.into_iter(),
+                names,
                 beside: Beside::new(self.run.trees, parent),
                 device,
             }),
@@ -287,17 +288,37 @@ enum Step {
     Into(Arc<Directory>, u64, Option<BlobId>),
 }
 
-fn list(directory: &Directory) -> rustix::io::Result<Vec<(Box<[u8]>, FileType)>> {
-    let mut names: Vec<(Box<[u8]>, FileType)> = Vec::new();
+/// The names of one directory in order. They stand end to end, because a directory may hold a
+/// million of them and an allocation for each would cost more than the name.
+struct Listing {
+    bytes: Vec<u8>,
+    spans: std::vec::IntoIter<(usize, u16, FileType)>,
+}
+
+impl Listing {
+    fn next(&mut self) -> Option<(&[u8], FileType)> {
+        let (start, len, kind) = self.spans.next()?;
+        Some((&self.bytes[start..start + usize::from(len)], kind))
+    }
+}
+
+fn list(directory: &Directory) -> rustix::io::Result<Listing> {
+    let (mut bytes, mut spans) = (Vec::new(), Vec::new());
     for entry in Dir::read_from(&directory.fd)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push((name.into(), entry.file_type()));
+            let len = u16::try_from(name.len()).map_err(|_| Errno::NAMETOOLONG)?;
+            spans.push((bytes.len(), len, entry.file_type()));
+            bytes.extend_from_slice(name);
         }
     }
-    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Ok(names)
+    let name = |span: &(usize, u16, FileType)| &bytes[span.0..span.0 + usize::from(span.1)];
+    spans.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    Ok(Listing {
+        bytes,
+        spans: spans.into_iter(),
+    })
 }
 
 fn is_cache(directory: &Directory) -> bool {

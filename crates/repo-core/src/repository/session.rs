@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
-use crate::limits::{SESSION_ENTRIES_MAX, UPLOADS_MAX};
+use crate::limits::{PACK_BLOBS_MAX, SESSION_ENTRIES_MAX, UPLOADS_MAX};
 use crate::repository::index::IndexSet;
 use crate::repository::storage::Storage;
 
@@ -116,7 +116,7 @@ impl Session {
         };
         let place = builder.push(segment).map_err(Error::encode)?;
         self.place(builder.id(), place, segment.ids, raw_len)?;
-        if builder.len() < self.pack_size {
+        if builder.len() < self.pack_size && builder.blobs() < PACK_BLOBS_MAX {
             *open = Some(builder);
             return Ok(());
         }
