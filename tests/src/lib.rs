@@ -1,1 +1,8 @@
-//! Shared parts of the end-to-end tests.
+//! Shared parts of the end-to-end tests: running the real binary, describing what lies in a
+//! directory, and what the golden repositories hold.
+
+pub mod describe;
+pub mod golden;
+pub mod program;
+pub mod server;
+pub mod sources;
