@@ -22,6 +22,12 @@ pub enum Error {
         /// What is wrong with it.
         source: repo_format::Error,
     },
+    /// An object that the log or an index names is not in the store.
+    #[error("an object of the repository is lost")]
+    LostObject {
+        /// Which one.
+        source: repo_store::Error,
+    },
     /// Bytes could not be encoded or verified before upload.
     #[error("data could not be prepared for the repository")]
     Encode {
@@ -202,7 +208,8 @@ impl Error {
             | Self::WrongPassword { .. }
             | Self::Key { .. } => ErrorKind::Denied,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::RolledBack { .. }
+            Self::LostObject { .. }
+            | Self::RolledBack { .. }
             | Self::BrokenChain { .. }
             | Self::MissingCommit { .. }
             | Self::MissingBlob { .. }

@@ -39,7 +39,13 @@ impl Store {
     /// until then reads find nothing. Each `memory:` store is fresh and empty.
     pub fn open(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
         let scheme = location.split_once(':').map(|(scheme, _)| scheme);
-        if !scheme.is_some_and(|s| SCHEMES.contains(&s.to_ascii_lowercase().as_str())) {
+        let known = scheme.is_some_and(|s| SCHEMES.contains(&s.to_ascii_lowercase().as_str()));
+        if !known && location.contains("://") {
+            // A mistyped URL must not become a directory of that name.
+            let scheme = format!("{}://", scheme.unwrap_or_default());
+            return Err(refused(&scheme, "not a known kind of store", None));
+        }
+        if !known {
             return open_local(Path::new(location), location);
         }
         let url = Url::parse(location).map_err(|e| Error::Location {

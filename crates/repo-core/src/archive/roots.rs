@@ -102,7 +102,7 @@ impl Roots {
 /// Named paths by their components.
 #[derive(Default)]
 struct Places<'p> {
-    below: BTreeMap<&'p [u8], Places<'p>>,
+    below: BTreeMap<&'p [u8], Self>,
     here: Option<&'p Path>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use repo_format::commit::{Commit, SnapshotRef};
 use repo_format::tree::{Entry, EntryType, Totals};
-use repo_format::{PathBytes, Snapshot, SnapshotStats};
+use repo_format::{PathBytes, SessionId, Snapshot, SnapshotId, SnapshotStats};
 
 use crate::archive::assemble::{Assembled, assemble};
 use crate::archive::batch::{Batch, Permits};
@@ -23,7 +23,7 @@ use crate::clock::{Stopwatch, now_ms};
 use crate::error::{Error, Result};
 use crate::limits::BATCHES_IN_FLIGHT;
 use crate::progress::Progress;
-use crate::repository::{Repository, Session, State, new_session};
+use crate::repository::{Repository, Session, State, Written, new_session};
 
 /// Says at the end of a stream whether it was complete; an error fails the snapshot.
 pub type StreamEnd = Box<dyn FnOnce() -> std::result::Result<(), String> + Send>;
@@ -165,39 +165,52 @@ fn take(
         source: None,
         duration_ms: watch.elapsed_ms(),
     };
-    let mut tags = options.tags.clone();
-    tags.sort_unstable();
-    tags.dedup();
     let mut saved = None;
     if !options.dry_run {
-        let reference = SnapshotRef {
-            snapshot: snapshot.clone().into(),
-            tags,
-        };
-        let condemned = state.condemned.len();
-        saved = Some(reference.snapshot.id());
-        inner
-            .storage
-            .wait(repository.commit(Some(id), &options.action, |newest| {
-                // Something was collected since the index was read: a chunk this snapshot reuses
-                // may be going away.
-                if newest.condemned.len() != condemned {
-                    return Err(Error::Overtaken {
-                        why: "packs were condemned while the snapshot ran".to_owned(),
-                    });
-                }
-                Ok(Commit {
-                    add_snapshots: vec![reference.clone()],
-                    add_indexes: written.indexes.clone(),
-                    ..Commit::default()
-                })
-            }))?;
+        saved = Some(publish(
+            repository, options, id, &state, &snapshot, &written,
+        )?);
     }
     Ok(SnapshotReport {
         id: saved,
         snapshot,
         findings: counted.findings,
     })
+}
+
+/// Commits the snapshot: from here on others see it.
+fn publish(
+    repository: &Repository,
+    options: &SnapshotOptions,
+    session: SessionId,
+    seen: &State,
+    snapshot: &Snapshot,
+    written: &Written,
+) -> Result<SnapshotId> {
+    let mut tags = options.tags.clone();
+    tags.sort_unstable();
+    tags.dedup();
+    let reference = SnapshotRef {
+        snapshot: snapshot.clone().into(),
+        tags,
+    };
+    let id = reference.snapshot.id();
+    let commit = repository.commit(Some(session), &options.action, |newest| {
+        // Something was collected since the index was read: a chunk this snapshot reuses may be
+        // going away.
+        if newest.condemned.len() != seen.condemned.len() {
+            return Err(Error::Overtaken {
+                why: "packs were condemned while the snapshot ran".to_owned(),
+            });
+        }
+        Ok(Commit {
+            add_snapshots: vec![reference.clone()],
+            add_indexes: written.indexes.clone(),
+            ..Commit::default()
+        })
+    });
+    repository.inner.storage.wait(commit)?;
+    Ok(id)
 }
 
 fn find_parent(
@@ -246,7 +259,7 @@ fn walk(
                 scope.spawn(move |_| {
                     ingest::process(run, workers, &mut batch);
                     // The tree may have ended early; then nobody needs the batch.
-                    let _ = send.send(batch);
+                    drop(send.send(batch));
                 });
                 true
             });

@@ -154,7 +154,7 @@ impl Worker {
 
 /// Workers not in use. There are never more than threads that asked for one at once.
 #[derive(Default)]
-pub(crate) struct Workers(Mutex<Vec<Box<Worker>>>);
+pub(crate) struct Workers(Mutex<Vec<Worker>>);
 
 impl Workers {
     /// Runs `work` with a worker.
@@ -166,7 +166,7 @@ impl Workers {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut worker = match idle {
             Some(worker) => worker,
-            None => Box::new(Worker::new(run)?),
+            None => Worker::new(run)?,
         };
         let done = work(&mut worker);
         self.0
@@ -183,7 +183,7 @@ impl Workers {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(lent));
+            .push(lent);
         Ok(())
     }
 
@@ -191,7 +191,7 @@ impl Workers {
     pub(crate) fn take_back(&self, worker: &mut Worker) {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(idle) = idle {
-            *worker = *idle;
+            *worker = idle;
         }
     }
 

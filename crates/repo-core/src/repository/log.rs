@@ -32,20 +32,16 @@ impl Log {
     /// The state at the head, or at commit `at`. `seen` is checked against what the log holds.
     ///
     /// Requests: one list per thousand commits since the last checkpoint a warm client knows, one
-    /// get for the newest checkpoint and one per commit after it.
+    /// get for the newest checkpoint, one for the commit seen when that checkpoint is newer, and one
+    /// per commit after it.
     pub(crate) async fn load(&self, at: Option<u64>, seen: Option<Seen>) -> Result<State> {
-        let names = self.names(at, seen).await?;
-        let mut state = State::default();
-        for number in names.checkpoints.iter().rev() {
-            match self.checkpoint(*number).await {
-                Ok(found) => {
-                    state = found;
-                    break;
-                }
-                // Checkpoints only save time: an unreadable one falls back to what it sums up.
-                Err(error) => tracing::warn!(number, %error, "ignoring an unreadable checkpoint"),
-            }
+        let mut names = self.names(at, seen).await?;
+        let mut state = self.newest_checkpoint(&names).await;
+        if state.number == 0 && names.partial {
+            names = self.list(None, at).await?;
+            state = self.newest_checkpoint(&names).await;
         }
+        self.check_summed_up(&state, seen, at).await?;
         let wanted: Vec<u64> = names
             .commits
             .into_iter()
@@ -153,6 +149,25 @@ impl Log {
         Ok(())
     }
 
+    /// A commit seen before, that a newer checkpoint sums up, is not folded: it is read for itself.
+    /// Whoever may delete what a checkpoint sums up may have deleted it.
+    async fn check_summed_up(
+        &self,
+        state: &State,
+        seen: Option<Seen>,
+        at: Option<u64>,
+    ) -> Result<()> {
+        let Some(seen) = seen.filter(|seen| at.is_none() && seen.number < state.number) else {
+            return Ok(());
+        };
+        match self.fetch(seen.number).await {
+            Ok(stored) if commit::hash(&stored) == seen.hash => Ok(()),
+            Ok(_) => Err(self.rolled_back(seen.number, "another one now")),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn rolled_back(&self, seen: u64, state: &'static str) -> Error {
         Error::RolledBack {
             location: self.store.location().to_owned(),
@@ -166,6 +181,18 @@ impl Log {
             .get(&commit::path(number), limits::COMMIT_MAX)
             .await
             .map_err(Error::Store)
+    }
+
+    /// The state the newest readable checkpoint sums up; the empty one without any. Checkpoints
+    /// only save time: an unreadable one falls back to what it sums up.
+    async fn newest_checkpoint(&self, names: &Names) -> State {
+        for number in names.checkpoints.iter().rev() {
+            match self.checkpoint(*number).await {
+                Ok(found) => return found,
+                Err(error) => tracing::warn!(number, %error, "ignoring an unreadable checkpoint"),
+            }
+        }
+        State::default()
     }
 
     async fn checkpoint(&self, number: u64) -> Result<State> {
@@ -203,7 +230,8 @@ impl Log {
     async fn names(&self, at: Option<u64>, seen: Option<Seen>) -> Result<Names> {
         if let Some(seen) = seen.filter(|_| at.is_none()) {
             let from = seen.number / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
-            let names = self.list(from.checked_sub(1), None).await?;
+            let mut names = self.list(from.checked_sub(1), None).await?;
+            names.partial = from > 0;
             if from == 0 || names.checkpoints.first() == Some(&from) {
                 return Ok(names);
             }
@@ -234,4 +262,6 @@ impl Log {
 struct Names {
     commits: Vec<u64>,
     checkpoints: Vec<u64>,
+    /// Earlier ones were not asked for.
+    partial: bool,
 }

@@ -33,7 +33,7 @@ pub use check::{CheckOptions, CheckReport, ReadData};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
-pub(crate) use index::{IndexSet, Location, SegmentAddress};
+pub(crate) use index::{IndexSet, SegmentAddress};
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::State;
@@ -244,6 +244,12 @@ impl Repository {
     #[must_use]
     pub fn encrypted(&self) -> bool {
         self.inner.ring.cipher() != Cipher::None
+    }
+
+    /// How objects are sealed.
+    #[must_use]
+    pub fn cipher(&self) -> Cipher {
+        self.inner.ring.cipher()
     }
 
     /// Where it lies; without secrets.

@@ -276,7 +276,7 @@ impl SegmentReader {
     /// Reads the clear prefix and the sealed body, and checks that the prefix fits.
     fn fetch(&self, address: &SegmentAddress, buffer: &mut Vec<u8>) -> Result<()> {
         let stored = address.stored as usize;
-        if stored > limits::SEGMENT_RAW_MAX * 2 || stored < TAG_LEN {
+        if !(TAG_LEN..=limits::SEGMENT_RAW_MAX * 2).contains(&stored) {
             return Err(self.bad(
                 address,
                 repo_format::Error::Malformed {

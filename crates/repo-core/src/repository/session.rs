@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use repo_format::commit::IndexRef;
 use repo_format::index::{self, Entry, PackRow, SegmentRow};
 use repo_format::pack::{self, NewSegment, PackBuilder};
@@ -207,7 +207,7 @@ impl Session {
             let payload = Bytes::from(bytes);
             let put = store.put_new(&pack::path(&id), payload.clone()).await;
             if let Ok(buffer) = payload.try_into_mut() {
-                lock(&spare).push(Vec::from(BytesMut::from(buffer)));
+                lock(&spare).push(Vec::from(buffer));
             }
             drop(permit);
             put.map(drop).map_err(Error::Store)

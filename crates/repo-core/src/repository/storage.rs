@@ -51,7 +51,7 @@ impl Storage {
 
     /// The whole object, at most `max` bytes.
     pub(crate) fn get(&self, key: &str, max: u64) -> Result<Bytes> {
-        self.wait(self.store.get(key, max)).map_err(Error::Store)
+        self.wait(self.store.get(key, max)).map_err(missing)
     }
 
     /// Replaces `buffer` with `range` of the object. The caller has capped the range.
@@ -74,16 +74,17 @@ impl Storage {
         // Missing, short or unreadable local objects take this path too, for its error.
         let bytes = self
             .wait(self.store.get_range(key, range))
-            .map_err(Error::Store)?;
+            .map_err(missing)?;
         buffer.clear();
         buffer.extend_from_slice(&bytes);
         Ok(())
     }
+}
 
-    /// Length of the object.
-    pub(crate) fn size(&self, key: &str) -> Result<u64> {
-        self.wait(self.store.head(key))
-            .map(|info| info.size)
-            .map_err(Error::Store)
+/// What is read here is named by the log or an index: if it is not there, it was lost.
+fn missing(error: repo_store::Error) -> Error {
+    match error {
+        error @ repo_store::Error::NotFound { .. } => Error::LostObject { source: error },
+        error => Error::Store(error),
     }
 }

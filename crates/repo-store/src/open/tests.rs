@@ -57,7 +57,13 @@ fn every_provider_has_a_client() {
 
 #[test]
 fn bad_locations_are_invalid() {
-    for location in ["ftp:", "https://example.com/x", "s3:bucket", "http://x/"] {
+    for location in [
+        "ftp:",
+        "ftp://host/x",
+        "https://example.com/x",
+        "s3:bucket",
+        "http://x/",
+    ] {
         let opened = Store::open(location, &[]);
         if location == "ftp:" {
             // Not a scheme of ours, so a relative path.
