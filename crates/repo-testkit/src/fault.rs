@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
@@ -61,6 +62,12 @@ impl FaultStore {
             }),
             recording: Recording::default(),
         }
+    }
+
+    /// Answers everything, over a store in memory: for request budgets.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::new(Arc::new(InMemory::new()), u64::MAX)
     }
 
     /// Does request number `k` (from 0, of any kind), but answers it with an error.

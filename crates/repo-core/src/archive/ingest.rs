@@ -129,6 +129,10 @@ fn read_file(
         }
     };
     let mut entry = meta::entry(&source.name, EntryType::File, &stat, &run.names);
+    // Asked before the content is read: a change during a long read may bear the same time still.
+    if is_racy(&stat) {
+        entry.ctime = None;
+    }
     match meta::xattrs_of_file(fd.as_fd()) {
         Ok(xattrs) => entry.xattrs = xattrs,
         Err(error) => run.unread(&path(), format!("cannot read attributes: {error}")),
@@ -157,11 +161,13 @@ fn read_file(
         run.unread(file.path, "changed while it was read");
         entry.torn = Some(true);
     }
-    let age_ms = now_ms() - stat.st_ctime * 1000 - (stat.st_ctime_nsec / 1_000_000).cast_signed();
-    if age_ms < RACY_MS {
-        entry.ctime = None;
-    }
     Ok(Some(entry))
+}
+
+/// Whether something could change now without a trace in its times.
+fn is_racy(stat: &Stat) -> bool {
+    let age_ms = now_ms() - stat.st_ctime * 1000 - (stat.st_ctime_nsec / 1_000_000).cast_signed();
+    age_ms < RACY_MS
 }
 
 /// Opens a file for reading and makes sure it is the regular file that was seen: another kind may

@@ -2,4 +2,7 @@
 
 mod check;
 mod diff;
+mod repository;
+mod requests;
 mod restore;
+mod snapshot;
