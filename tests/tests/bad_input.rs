@@ -139,10 +139,7 @@ fn a_damaged_object_is_never_restored_in_silence() {
                     assert_eq!(describe::differences(&wanted, &found), [""; 0], "{what}");
                 }
                 found => {
-                    // A missing index object is told by name, though not yet as damage (#2).
-                    let index = harm == "remove" && name.starts_with("index/");
-                    let right = found == Some(code) || (index && found == Some(FAILED));
-                    assert!(right, "{what}: {restore:?}");
+                    assert_eq!(found, Some(code), "{what}: {restore:?}");
                     assert!(!restore.stderr.contains("panicked"), "{what}: {restore:?}");
                 }
             }
