@@ -373,12 +373,17 @@ impl Repository {
         )
     }
 
+    /// Takes over a newer state. One that another clone has overtaken meanwhile is dropped.
     fn set_state(&self, state: State) {
-        *self
+        let mut known = self
             .inner
             .state
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.number >= known.number {
+            *known = Arc::new(state);
+        }
+        drop(known);
         self.remember();
     }
 

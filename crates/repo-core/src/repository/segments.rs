@@ -107,11 +107,12 @@ impl SegmentReader {
             return Ok((*id, self.verified(segment, &at, BlobKind::Data, id)?));
         }
         let mut buffers = self.take();
-        let base = self.base_of(&at.segment, &mut buffers);
+        let mut segment = DecodedSegment::default();
+        let base = self.read_or_base(&at.segment, &mut buffers, &mut segment);
         self.give(buffers);
         match base? {
             None => {
-                let segment = self.cached(index, &at.segment)?;
+                let segment = self.keep(&at.segment, segment);
                 Ok((*id, self.verified(segment, &at, BlobKind::Data, id)?))
             }
             Some(base) => Ok((base, self.blob(index, BlobKind::Data, &base)?)),
@@ -158,14 +159,30 @@ impl SegmentReader {
         Ok(segment)
     }
 
-    fn base_of(
+    /// Reads a segment and decodes it into `out`, unless it is stored against a base: then only the
+    /// base is named.
+    fn read_or_base(
         &self,
         address: &SegmentAddress,
         buffers: &mut ReadBuffers,
+        out: &mut DecodedSegment,
     ) -> Result<Option<BlobId>> {
         self.fetch(address, &mut buffers.sealed)?;
-        let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
-        Ok(self.open(address, sealed)?.base)
+        let body = self.open(address, &mut buffers.sealed[SEGMENT_PREFIX_LEN..])?;
+        if body.base.is_none() {
+            self.decode_fresh(address, &body, &mut buffers.decompressor, out)?;
+        }
+        Ok(body.base)
+    }
+
+    /// Remembers a segment that stands by itself.
+    fn keep(&self, address: &SegmentAddress, segment: DecodedSegment) -> Arc<DecodedSegment> {
+        let segment = Arc::new(segment);
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(*address, Arc::clone(&segment));
+        segment
     }
 
     /// Reads and decodes one segment into `out`. Returns the base it is stored against.
@@ -241,11 +258,7 @@ impl SegmentReader {
         let done = self.read_fresh(&at.segment, &mut buffers, &mut segment);
         self.give(buffers);
         done?;
-        let segment = Arc::new(segment);
-        self.cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .put(at.segment, Arc::clone(&segment));
+        let segment = self.keep(&at.segment, segment);
         self.verified(segment, &at, BlobKind::Data, id)
     }
 
@@ -256,9 +269,18 @@ impl SegmentReader {
         out: &mut DecodedSegment,
     ) -> Result<()> {
         self.fetch(address, &mut buffers.sealed)?;
-        let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
-        let body = self.open(address, sealed)?;
-        body.decode(&mut buffers.decompressor, None, &mut out.raw)
+        let body = self.open(address, &mut buffers.sealed[SEGMENT_PREFIX_LEN..])?;
+        self.decode_fresh(address, &body, &mut buffers.decompressor, out)
+    }
+
+    fn decode_fresh(
+        &self,
+        address: &SegmentAddress,
+        body: &SegmentBody<'_>,
+        decompressor: &mut Decompressor,
+        out: &mut DecodedSegment,
+    ) -> Result<()> {
+        body.decode(decompressor, None, &mut out.raw)
             .map_err(|source| self.bad(address, source))?;
         let mut end = 0;
         out.ends = body

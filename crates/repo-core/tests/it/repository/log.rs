@@ -220,3 +220,25 @@ async fn a_checkpoint_that_cannot_be_read_is_passed_over() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clones_that_commit_at_once_never_forget_each_other() {
+    let (repository, store) = create(&Access::Plain).await;
+    let mut writers = Vec::new();
+    for writer in 0..8 {
+        let repository = repository.clone();
+        writers.push(tokio::spawn(async move {
+            for number in 0..6 {
+                let text = format!("{writer} {number}");
+                let id = take(&repository, &text).await.unwrap();
+                // What a commit added is known to the one who made it.
+                assert_eq!(content(&repository, &id).await.unwrap(), text);
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!((repository.head(), repository.snapshots().len()), (48, 48));
+    assert_eq!(open(&store, &Access::Plain).await.unwrap().head(), 48);
+}
