@@ -84,3 +84,6 @@ impl Bases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -487,3 +487,6 @@ type KeySet = HashSet<BlobKey, BuildHasherDefault<KeyHasher>>;
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
