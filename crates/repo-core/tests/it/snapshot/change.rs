@@ -264,3 +264,23 @@ async fn the_same_edits_come_back_from_an_encrypted_repository_of_small_packs() 
         large.splice(number * 700_000..number * 700_000 + 40_000, random(8, 9000));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_and_moved_files_cost_no_content() {
+    let source = tempfile::tempdir().unwrap();
+    let at = |name: &str| source.path().join(name);
+    let bytes = random(1, 3 << 20);
+    for name in ["one", "two", "three"] {
+        fs::write(at(name), &bytes).unwrap();
+    }
+    let (repository, store) = create().await;
+    let view = take(&repository, source.path()).await;
+    assert_eq!(view.snapshot().stats.bytes_new, 3 << 20);
+    assert!(stored(&store).await < (3 << 20) + (64 << 10));
+    fs::create_dir(at("below")).unwrap();
+    fs::rename(at("one"), at("below/moved")).unwrap();
+    fs::copy(at("two"), at("copy")).unwrap();
+    let view = take(&repository, source.path()).await;
+    assert_eq!(view.snapshot().stats.bytes_new, 0);
+    assert_same(&view, source.path()).await;
+}

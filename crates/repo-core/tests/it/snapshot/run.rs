@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -85,6 +86,33 @@ async fn a_file_that_changes_while_read_is_torn_and_read_again() {
         assert_eq!(listing(&view).await["busy"].torn, None);
         assert_same(&view, source.path()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_overwritten_in_place_while_read_is_torn() {
+    let source = tempfile::tempdir().unwrap();
+    let path = source.path().join("busy");
+    fs::write(&path, random(1, 9 << 20)).unwrap();
+    settle().await;
+    let (repository, _) = create().await;
+    let hook = Hook::new({
+        let path = path.clone();
+        move || {
+            let file = File::options().write(true).open(path).unwrap();
+            file.write_all_at(b"other", (9 << 20) - 10).unwrap();
+        }
+    });
+    let paths = [source.path().to_path_buf()];
+    let report = repository
+        .snapshot_paths(&paths, &options(), hook)
+        .await
+        .unwrap();
+    let line = format!("{}: changed while it was read", path.display());
+    assert_eq!(warnings(&report.findings), [line]);
+    settle().await;
+    let view = take(&repository, source.path()).await;
+    assert_eq!(view.snapshot().stats.files_changed, 1);
+    assert_same(&view, source.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
