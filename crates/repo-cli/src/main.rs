@@ -43,6 +43,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     say_panics_in_one_line();
+    raise_open_files();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
@@ -154,6 +155,21 @@ fn usage(error: &clap::Error) -> Failure {
         .iter()
         .find_map(|part| part.trim().strip_prefix("tip: "));
     Failure::usage(message).hint(tip.unwrap_or("`repo --help` and `repo COMMAND --help` explain"))
+}
+
+/// A walk holds a descriptor for each level of the tree and some for work on its way; the usual
+/// soft limit is for programs that `select`. Where it cannot be raised, deep trees are reported.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        // Refused raises leave the limit as it was.
+        setrlimit(Resource::Nofile, raised).ok();
+    }
 }
 
 /// A defect of the program ends it with one line, whichever thread meets it.
