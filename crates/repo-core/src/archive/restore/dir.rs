@@ -5,6 +5,7 @@
 //! than the windows that work in it, and none is opened twice.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode as Permissions, OFlags, Stat};
@@ -36,6 +37,8 @@ pub(super) struct Dir {
     /// A default ACL is handed down to what is created here.
     pub(super) hands_down: bool,
     fd: Mutex<Option<Handle>>,
+    /// Files at work in it.
+    busy: AtomicUsize,
     attributes: Option<Box<Attributes>>,
 }
 
@@ -54,6 +57,9 @@ impl Dir {
         fd: Option<OwnedFd>,
         attributes: Option<Attributes>,
     ) -> Self {
+        if fd.is_some() {
+            job.handle_kept();
+        }
         Self {
             hands_down: fd.as_ref().is_some_and(|fd| meta::hands_down(fd.as_fd())),
             job: Arc::clone(job),
@@ -65,6 +71,7 @@ impl Dir {
                 None => Origin::Absent,
             },
             fd: Mutex::new(fd.map(Arc::new)),
+            busy: AtomicUsize::new(0),
             attributes: attributes.map(Box::new),
         }
     }
@@ -79,7 +86,10 @@ impl Dir {
         name: &[u8],
         attributes: Option<Attributes>,
     ) -> Option<Arc<Self>> {
-        let mode = attributes.as_ref().map_or(PUBLIC, |_| PRIVATE);
+        let mode = attributes.as_ref().map_or(PUBLIC, |attributes| {
+            // Nobody else may write while the restore does.
+            PRIVATE | attributes.creation_mode(&self.job) & PUBLIC
+        });
         let mut is_new = false;
         let found = match self.origin {
             Origin::Absent => Ok(None),
@@ -127,6 +137,9 @@ impl Dir {
             (Some(fd), Origin::Existing) => meta::hands_down(fd.as_fd()),
             _ => self.hands_down,
         };
+        if fd.is_some() {
+            self.job.handle_kept();
+        }
         Some(Arc::new(Self {
             job: Arc::clone(&self.job),
             parent: Some(Arc::clone(self)),
@@ -135,6 +148,7 @@ impl Dir {
             origin,
             hands_down,
             fd: Mutex::new(fd.map(Arc::new)),
+            busy: AtomicUsize::new(0),
             attributes: attributes.map(Box::new),
         }))
     }
@@ -178,7 +192,7 @@ impl Dir {
         if self.origin == Origin::Absent {
             return Err(Errno::NOENT);
         }
-        // Closed because it is deep: open it again from the nearest one that is open.
+        // Closed, because it is deep or many are open: open it again from the nearest one that is open.
         let mut names = vec![&self.name];
         let mut above = self.parent.as_deref();
         let start = loop {
@@ -194,13 +208,39 @@ impl Dir {
             let next = rustix::fs::openat(&fd, &name[..], OPEN_DIRECTORY, Permissions::empty())?;
             fd = Arc::new(next);
         }
-        *self.slot() = Some(Arc::clone(&fd));
+        let mut slot = self.slot();
+        if slot.is_none() && self.job.may_keep() {
+            *slot = Some(Arc::clone(&fd));
+            self.job.handle_kept();
+        }
+        drop(slot);
         Ok(fd)
     }
 
-    /// Closes the directory until it is needed again.
+    /// A file of it is at work.
+    pub(super) fn file_begins(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A file of it needs it no more.
+    pub(super) fn file_ends(&self) {
+        if self.busy.fetch_sub(1, Ordering::Relaxed) == 1 && self.job.crowded() {
+            self.release();
+        }
+    }
+
+    /// Closes the directory until it is needed again. The target itself stays open: all others
+    /// are found from there.
     pub(super) fn release(&self) {
-        drop(self.slot().take());
+        if self.parent.is_some() {
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        if self.slot().take().is_some() {
+            self.job.handle_closed();
+        }
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Handle>> {
@@ -228,7 +268,7 @@ impl Dir {
         {
             self.settle(&attributes);
         }
-        self.release();
+        self.close();
         self.parent.take()
     }
 

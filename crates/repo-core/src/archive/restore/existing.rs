@@ -96,7 +96,9 @@ fn keep(job: &Job, file: &FileWork, parts: &[Part]) {
     job.count_file();
     // Its parts are dealt with without completing it: there is nothing to change.
     file.set_lost();
-    if !parts.is_empty() {
+    if parts.is_empty() {
+        file.finish(job);
+    } else {
         file.done(job, parts.len());
     }
 }

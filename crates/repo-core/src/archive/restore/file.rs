@@ -55,11 +55,15 @@ pub(super) struct FileWork {
     lost: AtomicBool,
     /// Parts outstanding, and one while more are being planned.
     left: AtomicUsize,
+    /// Its descriptor counts among those kept open between uses.
+    counted: AtomicBool,
+    ended: AtomicBool,
     file: Mutex<Option<Arc<File>>>,
 }
 
 impl FileWork {
     pub(super) fn new(dir: &Arc<Dir>, entry: &mut Entry, fresh: bool) -> Self {
+        dir.file_begins();
         Self {
             dir: Arc::clone(dir),
             seen: meta::seen(entry),
@@ -70,6 +74,8 @@ impl FileWork {
             changed: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             left: AtomicUsize::new(0),
+            counted: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             file: Mutex::default(),
         }
     }
@@ -81,6 +87,13 @@ impl FileWork {
             && self.attributes.mtime == meta::mtime(stat)
             && u64::try_from(stat.st_size) == Ok(self.size)
             && links == (stat.st_nlink > 1)
+    }
+
+    /// The directory is needed no more. Said once, however often it is called.
+    fn end(&self) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            self.dir.file_ends();
+        }
     }
 
     pub(super) fn expect(&self, parts: usize) {
@@ -153,7 +166,12 @@ impl FileWork {
         match opened {
             Ok(file) => {
                 let file = Arc::new(file);
-                *slot = Some(Arc::clone(&file));
+                self.fresh.store(false, Ordering::Relaxed);
+                if job.may_keep() {
+                    job.handle_kept();
+                    self.counted.store(true, Ordering::Relaxed);
+                    *slot = Some(Arc::clone(&file));
+                }
                 Some(file)
             }
             Err(error) => {
@@ -167,7 +185,8 @@ impl FileWork {
     /// Writes a part that was verified.
     pub(super) fn deliver(&self, job: &Job, part: &Part, bytes: &[u8]) {
         if part.len == self.size && self.fresh() {
-            return self.whole(job, bytes);
+            self.whole(job, bytes);
+            return self.end();
         }
         if let Some(file) = self.writer(job) {
             match file.write_all_at(bytes, part.offset) {
@@ -244,13 +263,11 @@ impl FileWork {
     /// Completes the file: its length and metadata.
     pub(super) fn finish(&self, job: &Job) {
         if self.lost() || job.failed() {
-            drop(self.slot().take());
-            return;
+            return self.close(job);
         }
         match job.mode {
             Mode::Write => {
                 if let Some(file) = self.writer(job) {
-                    drop(self.slot().take());
                     self.complete(job, &file);
                 }
             }
@@ -260,7 +277,15 @@ impl FileWork {
             }
             Mode::Verify => job.count_file(),
         }
+        self.close(job);
+    }
+
+    fn close(&self, job: &Job) {
         drop(self.slot().take());
+        self.end();
+        if self.counted.swap(false, Ordering::Relaxed) {
+            job.handle_closed();
+        }
     }
 
     fn plan(&self, job: &Job) {
@@ -321,6 +346,12 @@ impl FileWork {
                 None
             }
         }
+    }
+}
+
+impl Drop for FileWork {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

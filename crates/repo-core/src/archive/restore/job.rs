@@ -3,14 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use repo_format::{BlobId, BlobKind};
 use rustix::io::Errno;
 
 use crate::archive::restore::dir::Dir;
-use crate::archive::restore::limits::FINDINGS;
+use crate::archive::restore::limits::{FINDINGS, HANDLES, HANDLES_SPARED};
 use crate::archive::restore::{PlanAction, PlanLine, RestoreReport};
 use crate::archive::tree::Trees;
 use crate::error::{Error, Result};
@@ -68,6 +68,8 @@ pub(super) struct Job {
     pub(super) target: PathBuf,
     pub(super) identity: Identity,
     pub(super) progress: Arc<dyn Progress>,
+    handles: AtomicUsize,
+    handles_max: usize,
     scratch: Mutex<Vec<Scratch>>,
     findings: Mutex<Vec<Finding>>,
     findings_left_out: AtomicU64,
@@ -81,6 +83,13 @@ pub(super) struct Job {
     bytes_written: AtomicU64,
     bytes_kept: AtomicU64,
     deleted: AtomicU64,
+}
+
+/// Half of the descriptors this process may open beyond those spared, up to a limit.
+fn handles_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let spare = limit.map_or(HANDLES, |limit| limit.saturating_sub(HANDLES_SPARED) / 2);
+    usize::try_from(spare.clamp(16, HANDLES)).unwrap_or(16)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -103,6 +112,8 @@ impl Job {
             target,
             identity: Identity::current(),
             progress,
+            handles: AtomicUsize::new(0),
+            handles_max: handles_max(),
             scratch: Mutex::default(),
             findings: Mutex::default(),
             findings_left_out: AtomicU64::new(0),
@@ -129,6 +140,25 @@ impl Job {
         let done = work(&mut scratch);
         locked(&self.scratch).push(scratch);
         done
+    }
+
+    /// Whether many descriptors are kept open between uses, so that some should be closed.
+    pub(super) fn crowded(&self) -> bool {
+        self.handles.load(Ordering::Relaxed) >= self.handles_max / 2
+    }
+
+    /// Counts a descriptor that is kept open between uses.
+    pub(super) fn handle_kept(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn handle_closed(&self) {
+        self.handles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether one more descriptor may be kept open.
+    pub(super) fn may_keep(&self) -> bool {
+        self.handles.load(Ordering::Relaxed) < self.handles_max
     }
 
     /// The first failure ends the pass; later ones are its echo.

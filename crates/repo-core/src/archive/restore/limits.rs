@@ -1,14 +1,21 @@
 //! Budgets of a restore.
 
-/// Content bytes planned together.
-pub(super) const WINDOW_BYTES: u64 = 64 << 20;
+/// Content bytes planned together. Long windows pay: a segment is decoded once in each window
+/// that needs it, and duplicates lie anywhere.
+pub(super) const WINDOW_BYTES: u64 = 512 << 20;
 /// Chunks and holes planned together.
-pub(super) const WINDOW_PARTS: usize = 8192;
+pub(super) const WINDOW_PARTS: usize = 64 << 10;
 /// Files planned together.
-pub(super) const WINDOW_FILES: usize = 4096;
-/// Directories and files a window may keep open: three windows and the directories on the way
-/// down stay below the usual limit of 1,024 descriptors.
-pub(super) const WINDOW_HANDLES: usize = 256;
+pub(super) const WINDOW_FILES: usize = 32 << 10;
+/// The first window is smaller by this many powers of two, so that work begins soon.
+pub(super) const WINDOW_START: u32 = 2;
+/// Large files a window may keep open.
+pub(super) const WINDOW_HANDLES: usize = 64;
+/// Most directories and small files kept open between uses, where the process may open enough.
+pub(super) const HANDLES: u64 = 8192;
+/// Descriptors left to everything else: large files of three windows, directories on the way down,
+/// packs, and the rest of the program.
+pub(super) const HANDLES_SPARED: u64 = 512;
 /// Windows at work while the next one is planned.
 pub(super) const WINDOWS_IN_FLIGHT: usize = 2;
 /// Directories on the way down that stay open; deeper ones are opened again when needed.

@@ -44,7 +44,7 @@ impl<'a, F: FnMut(Window)> Planner<'a, F> {
             job,
             root,
             send,
-            window: Window::default(),
+            window: Window::first(),
             links: Links::default(),
         }
     }
@@ -59,6 +59,9 @@ impl<'a, F: FnMut(Window)> Planner<'a, F> {
             }
             match entries.next() {
                 None => {
+                    if self.job.crowded() {
+                        dir.release();
+                    }
                     stack.pop();
                 }
                 Some(Err(error)) => {
@@ -74,7 +77,6 @@ impl<'a, F: FnMut(Window)> Planner<'a, F> {
                         if parent.depth >= DEPTH_OPEN {
                             parent.release();
                         }
-                        self.window.count_handle();
                         self.open(&mut stack, dir, entry.subtree);
                         self.send_full();
                     }
@@ -118,7 +120,8 @@ impl<'a, F: FnMut(Window)> Planner<'a, F> {
     /// Hands out the last window.
     pub(super) fn flush(&mut self) {
         if !self.window.is_empty() {
-            (self.send)(std::mem::take(&mut self.window));
+            let next = self.window.next();
+            (self.send)(std::mem::replace(&mut self.window, next));
         }
     }
 
@@ -164,11 +167,7 @@ impl<'a, F: FnMut(Window)> Planner<'a, F> {
             self.window.push_part(offset, extent);
             offset += extent.len;
         }
-        let parts = self.window.parts.len() - start;
-        file.expect(parts);
-        if parts > 1 {
-            self.window.count_handle();
-        }
+        file.expect(self.window.parts.len() - start);
         let look = if fresh { Look::Fresh } else { Look::Small };
         self.window.close_unit(start, look);
     }

@@ -8,7 +8,9 @@ use crate::archive::restore::existing;
 use crate::archive::restore::fetch;
 use crate::archive::restore::file::{FileWork, Part};
 use crate::archive::restore::job::Job;
-use crate::archive::restore::limits::{WINDOW_BYTES, WINDOW_FILES, WINDOW_HANDLES, WINDOW_PARTS};
+use crate::archive::restore::limits::{
+    WINDOW_BYTES, WINDOW_FILES, WINDOW_HANDLES, WINDOW_PARTS, WINDOW_START,
+};
 
 /// How the parts of a unit are to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +32,14 @@ struct Unit {
 }
 
 /// Files and parts planned together.
-#[derive(Default)]
 pub(super) struct Window {
     pub(super) files: Vec<Arc<FileWork>>,
     pub(super) parts: Vec<Part>,
     units: Vec<Unit>,
     bytes: u64,
     handles: usize,
+    /// Powers of two by which it is smaller than the longest.
+    smaller: u32,
 }
 
 fn place(at: usize) -> u32 {
@@ -44,18 +47,38 @@ fn place(at: usize) -> u32 {
 }
 
 impl Window {
+    /// The first one.
+    pub(super) fn first() -> Self {
+        Self {
+            files: Vec::new(),
+            parts: Vec::new(),
+            units: Vec::new(),
+            bytes: 0,
+            handles: 0,
+            smaller: WINDOW_START,
+        }
+    }
+
+    /// The one after this.
+    pub(super) fn next(&self) -> Self {
+        Self {
+            smaller: self.smaller.saturating_sub(1),
+            ..Self::first()
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.handles == 0
+        self.files.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= WINDOW_BYTES
-            || self.parts.len() >= WINDOW_PARTS
-            || self.files.len() >= WINDOW_FILES
+        self.bytes >= WINDOW_BYTES >> self.smaller
+            || self.parts.len() >= WINDOW_PARTS >> self.smaller
+            || self.files.len() >= WINDOW_FILES >> self.smaller
             || self.handles >= WINDOW_HANDLES
     }
 
-    /// Counts a descriptor that stays open while the window is at work.
+    /// Counts a large file that stays open while the window is at work.
     pub(super) fn count_handle(&mut self) {
         self.handles += 1;
     }
