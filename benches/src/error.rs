@@ -29,6 +29,18 @@ pub(crate) enum Error {
     },
     #[error("{} is in use by another run", path.display())]
     Occupied { path: PathBuf },
+    #[error("cannot {verb} {what}")]
+    Format {
+        verb: &'static str,
+        what: &'static str,
+        source: repo_format::Error,
+    },
+    #[error("{} differs from {}: {line}", restored.display(), tree.display())]
+    Restored {
+        tree: PathBuf,
+        restored: PathBuf,
+        line: String,
+    },
     #[error("the {set} set needs --peers, whose Python has the packages that make it")]
     NoPython { set: &'static str },
 }
@@ -40,6 +52,14 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub(crate) fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_path_buf();
     move |source| Error::Io { verb, path, source }
+}
+
+/// Names the verb and the thing of a failed encoding or decoding.
+pub(crate) fn format(
+    verb: &'static str,
+    what: &'static str,
+) -> impl FnOnce(repo_format::Error) -> Error {
+    move |source| Error::Format { verb, what, source }
 }
 
 /// The error and what caused it, on one line.

@@ -1,12 +1,13 @@
 //! The benchmark harness: makes the data sets, runs `repo` and the installed peers over them in turn,
 //! and writes the table and the chart that `docs/bench/` holds. What is measured is whole processes;
-//! benchmarks of single stages belong beside this one, in `benches/benches/`.
+//! benchmarks of single stages are beside this one, in `benches/benches/`.
 #![expect(
     clippy::print_stderr,
     reason = "a command line tool tells its progress and its failures on standard error"
 )]
 
 mod chart;
+mod chunks;
 mod data;
 mod error;
 mod machine;
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Runs `repo` alone on trees of one, four and sixteen units, to show how its cost grows.
     Scale(scale::Options),
+    /// Runs `repo` on a repository whose index names many chunks, to show the memory that it takes.
+    Chunks(chunks::Options),
 }
 
 fn main() -> ExitCode {
@@ -99,6 +102,7 @@ fn act(command: Command) -> Result<bool> {
             Ok(all.is_clean())
         }
         Command::Scale(options) => scale::all(&options).map(|()| true),
+        Command::Chunks(options) => chunks::all(&options),
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn timed(mut command: Command, log: &Path) -> Result<Usage> {
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     // Pages that an earlier step left dirty are not this step's to write.
     rustix::fs::sync();
+    forget_peak()?;
     let start = Instant::now();
     let child = command.spawn().map_err(io("start", Path::new(&name)))?;
     let used = child.wait4().map_err(io("wait for", Path::new(&name)))?;
@@ -42,6 +43,13 @@ pub(crate) fn timed(mut command: Command, log: &Path) -> Result<Usage> {
         cpu_s: (used.rusage.utime + used.rusage.stime).as_secs_f64(),
         peak_bytes: used.rusage.maxrss,
     })
+}
+
+/// Sets the kernel's mark of this process's own peak memory back to what it uses now: a child starts
+/// out with the mark of its parent.
+fn forget_peak() -> Result<()> {
+    let path = Path::new("/proc/self/clear_refs");
+    fs::write(path, "5").map_err(io("write", path))
 }
 
 /// Runs the command without measuring it.
@@ -96,6 +104,19 @@ fn last_line(output: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_the_harness_has_given_back_is_not_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let large = vec![1u8; 256 << 20];
+        assert_eq!(
+            large.iter().map(|byte| u64::from(*byte)).sum::<u64>(),
+            256 << 20
+        );
+        drop(large);
+        let used = timed(Command::new("true"), &dir.path().join("log")).unwrap();
+        assert!(used.peak_bytes < 128 << 20, "{used:?}");
+    }
 
     #[test]
     fn counts_a_child_and_reports_a_failed_one() {

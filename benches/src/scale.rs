@@ -103,7 +103,7 @@ fn one(bench: &Bench, options: &Options, multiple: u64) -> Result<Vec<Usage>> {
 }
 
 /// Writes file `number`, its content drawn from `seed`: between a tenth and twice the mean size.
-fn write_file(tree: &Path, number: u64, seed: u64, mean_bytes: u64) -> Result<()> {
+pub(crate) fn write_file(tree: &Path, number: u64, seed: u64, mean_bytes: u64) -> Result<()> {
     let mut random = Random(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let bytes = mean_bytes / 10 + random.next() % (mean_bytes * 19 / 10).max(1);
     let mut content = String::new();
@@ -128,10 +128,10 @@ fn length(content: &str) -> u64 {
 }
 
 /// A small generator of the xorshift family: the same tree on every machine.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
