@@ -44,9 +44,10 @@ impl ObjectSource {
         }
         let bytes = storage.get(key, size)?;
         check_len(key, bytes.len() as u64, size)?;
-        // A cache that cannot be written costs speed, not correctness.
-        if let Err(error) = write_cached(&path, &bytes) {
-            tracing::debug!(%error, key, "could not cache an index object");
+        // A cache that cannot be written costs memory and speed, not correctness.
+        match write_cached(&path, &bytes).and_then(|()| File::open(&path)) {
+            Ok(file) => return Ok(Self::File(file)),
+            Err(error) => tracing::debug!(%error, key, "could not cache an index object"),
         }
         Ok(Self::Memory(bytes))
     }

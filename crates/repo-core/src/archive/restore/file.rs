@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::archive::restore::PlanAction;
 use crate::archive::restore::dir::Dir;
 use crate::archive::restore::job::{Job, Mode};
+use crate::archive::restore::limits::WRITE;
 use crate::archive::restore::meta::{self, Attributes, Subject};
 
 /// A chunk or hole of a file of a window.
@@ -189,7 +190,7 @@ impl FileWork {
             return self.end();
         }
         if let Some(file) = self.writer(job) {
-            match file.write_all_at(bytes, part.offset) {
+            match write(&file, bytes, part.offset) {
                 Ok(()) => job.count_written(part.len),
                 Err(error) => self.fail_write(job, &error),
             }
@@ -209,7 +210,7 @@ impl FileWork {
             Ok(file) => file,
             Err(error) => return job.trouble(&self.dir, &self.name, "create", error),
         };
-        if let Err(error) = file.write_all_at(bytes, 0) {
+        if let Err(error) = write(&file, bytes, 0) {
             return self.fail_write(job, &error);
         }
         job.count_written(bytes.len() as u64);
@@ -353,6 +354,14 @@ impl Drop for FileWork {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn write(file: &File, bytes: &[u8], mut offset: u64) -> std::io::Result<()> {
+    for piece in bytes.chunks(WRITE) {
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn write_zeros(file: &File, mut offset: u64, mut len: u64) -> std::io::Result<()> {

@@ -34,6 +34,9 @@ pub(super) const SMALL: u64 = 4 << 20;
 pub(super) const SLICE: u64 = 2 << 20;
 /// Bytes of an existing file read at once.
 pub(super) const COMPARE: usize = 1 << 20;
+/// Bytes written at once. Longer writes make the page cache take its memory in larger pieces, which
+/// a virtual machine has rarely touched before: measured three times slower at 1 MiB.
+pub(super) const WRITE: usize = 128 << 10;
 /// Findings kept in the report; all of them are told to the progress receiver.
 pub(super) const FINDINGS: usize = 10_000;
 /// Names of an existing directory held at once while looking for what to delete.
