@@ -42,3 +42,7 @@ pub(crate) const SYNCED_DIRECTORIES_MAX: usize = 4096;
 
 /// Bytes of a server's answer kept in an error.
 pub(crate) const CAUSE_LEN_MAX: usize = 600;
+
+/// Bytes written to a local file at once. Writes of a MiB and more make the page cache take large
+/// pages, which a virtual machine may have to fetch from its host: several times slower.
+pub(crate) const LOCAL_WRITE: usize = 128 << 10;

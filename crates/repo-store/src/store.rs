@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::classify::{Context, Operation};
 use crate::error::Error;
 use crate::key;
-use crate::limits::{ANSWER_TIMEOUT, REQUESTS_MAX, UPLOAD_RATE_MIN};
+use crate::limits::{ANSWER_TIMEOUT, LOCAL_WRITE, REQUESTS_MAX, UPLOAD_RATE_MIN};
 use crate::local::LocalRoot;
 use crate::retry::{Patience, Retry};
 
@@ -325,7 +325,14 @@ impl Store {
     /// One create-only request.
     pub(crate) async fn create(&self, path: &Path, key: &str, bytes: &Bytes) -> Result<(), Error> {
         let _permit = self.permit().await;
-        let payload = PutPayload::from_bytes(bytes.clone());
+        let payload = match &self.local {
+            None => PutPayload::from_bytes(bytes.clone()),
+            // Slices of the same memory: a local store writes each by itself.
+            Some(_) => (0..bytes.len())
+                .step_by(LOCAL_WRITE)
+                .map(|at| bytes.slice(at..bytes.len().min(at + LOCAL_WRITE)))
+                .collect(),
+        };
         let put = self
             .inner
             .put_opts(path, payload, PutOptions::from(PutMode::Create));
