@@ -78,10 +78,11 @@ fn runs(placed: &[Placed], read_max: u64) -> Vec<Run<'_>> {
     for (at, next) in placed.iter().enumerate() {
         let start = u64::from(next.address.offset).saturating_sub(SEGMENT_PREFIX_LEN as u64);
         let end = u64::from(next.address.offset) + u64::from(next.address.stored);
+        // A segment longer than a read is a run of its own; its chunks still belong together.
+        let same = at > 0 && placed[at - 1].address == next.address;
         if let Some(run) = runs.last_mut()
             && placed[first].address.pack == next.address.pack
-            && start <= run.end + GAP
-            && end <= run.start + read_max
+            && (same || (start <= run.end + GAP && end <= run.start + read_max))
         {
             run.end = run.end.max(end);
             run.placed = &placed[first..=at];
@@ -295,4 +296,48 @@ fn lost(job: &Job, window: &Window, part: &Part, known: Option<&SegmentAddress>,
     );
     job.damage(&file.dir, &file.name, message);
     file.leave_gap(job, part);
+}
+
+#[cfg(test)]
+mod tests {
+    use repo_format::PackId;
+
+    use super::*;
+
+    fn placed(pack: u8, offset: u32, stored: u32, ordinal: u16) -> Placed {
+        Placed {
+            address: SegmentAddress {
+                pack: PackId([pack; 32]),
+                offset,
+                stored,
+                raw: stored,
+            },
+            ordinal,
+            part: 0,
+        }
+    }
+
+    #[test]
+    fn a_segment_is_read_once_however_long_it_is() {
+        let long = [0, 1, 2].map(|ordinal| placed(1, 104, 3 << 20, ordinal));
+        let found = runs(&long, READ_LOCAL);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].placed.len(), 3);
+        assert_eq!((found[0].start, found[0].end), (96, 104 + (3 << 20)));
+    }
+
+    #[test]
+    fn neighbours_are_read_together_up_to_the_limit_and_within_one_pack() {
+        let parts = [
+            placed(1, 104, 1000, 0),
+            placed(1, 2000, 1000, 0),
+            placed(1, 2000 + (1 << 20), 1000, 0),
+            placed(2, 104, 1000, 0),
+        ];
+        let lens: Vec<usize> = runs(&parts, READ_LOCAL)
+            .iter()
+            .map(|run| run.placed.len())
+            .collect();
+        assert_eq!(lens, [2, 1, 1]);
+    }
 }
