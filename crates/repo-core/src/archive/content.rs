@@ -309,7 +309,7 @@ struct Windows<'r> {
 }
 
 impl Windows<'_> {
-    /// The next windows, one for each thread; none at the end of the file.
+    /// The next windows, at most `count`; none at the end of the file.
     fn round(&mut self, count: usize) -> Result<Vec<Window>> {
         let mut windows = Vec::with_capacity(count);
         while windows.len() < count && !(self.last && self.remainder.is_empty()) {
@@ -351,7 +351,8 @@ fn read_large(
     (policy, plan): (Policy, Plan),
     list: &mut ContentWriter,
 ) -> Result<u64> {
-    let threads = rayon::current_num_threads();
+    // Two for each thread: windows take unlike times, and a round waits for its slowest.
+    let count = 2 * rayon::current_num_threads();
     let mut windows = Windows {
         file,
         cutter: run.repository.inner.chunker.cutter(plan),
@@ -360,11 +361,11 @@ fn read_large(
         offset: 0,
         last: false,
     };
-    let mut current = windows.round(threads)?;
+    let mut current = windows.round(count)?;
     while !current.is_empty() {
         let (extents, next) = rayon::join(
             || store_windows(run, workers, file, policy, &current),
-            || windows.round(threads),
+            || windows.round(count),
         );
         let extents = extents?;
         workers.with(run, |worker| {
