@@ -58,3 +58,19 @@ pub(crate) const LOSS_SNAPSHOTS_MAX: usize = 20;
 /// Chunk lists of a file that a comparison of snapshots opens beyond those both have; past it a
 /// difference is counted by whole lists.
 pub(crate) const DIFF_LISTS_MAX: u64 = 1024;
+/// Small packs, and small index objects, are merged when there are so many of them.
+pub(crate) const MERGE_AT: usize = 8;
+/// Bytes a collector copies before it commits what it did and looks again.
+pub(crate) const GC_ROUND_BYTES: u64 = 4 << 30;
+/// Times a collector starts over because another one was first.
+pub(crate) const GC_ATTEMPTS: u32 = 10;
+/// Times a snapshot starts over because what it relied on was collected and deleted.
+pub(crate) const SNAPSHOT_ATTEMPTS: u32 = 5;
+/// Live deltas whose base nothing else needs that a collector remembers; of others the base stays.
+pub(crate) const REBASE_MAX: usize = 1 << 18;
+/// Stored bytes of a pack that one thread of a collector reads at once.
+pub(crate) const REPACK_SPAN: u64 = 8 << 20;
+/// Bytes between two segments that are read along rather than asked for apart.
+pub(crate) const REPACK_GAP: u64 = 256 << 10;
+/// Objects deleted at once.
+pub(crate) const DELETES: usize = 16;

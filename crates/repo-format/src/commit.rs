@@ -163,6 +163,9 @@ pub struct Checkpoint {
     /// Numbers of features a reader must know.
     #[n(5)]
     pub needs: Vec<u32>,
+    /// For each of `condemned`, the commit that condemned it; absent in older checkpoints.
+    #[n(6)]
+    pub condemned_at: Option<Vec<u64>>,
 }
 
 /// Hash that the next commit holds of these stored bytes.

@@ -297,6 +297,12 @@ impl<'a> Block<'a> {
     /// Finds `key` by binary search.
     #[must_use]
     pub fn find(self, key: &BlobKey) -> Option<Entry> {
+        self.position(key).map(|(_, entry)| entry)
+    }
+
+    /// Finds `key` by binary search, with its place in the block, from 0.
+    #[must_use]
+    pub fn position(self, key: &BlobKey) -> Option<(usize, Entry)> {
         let count = self.0.len() / ENTRY_LEN;
         let entry = |at: usize| &self.0[at * ENTRY_LEN..(at + 1) * ENTRY_LEN];
         let (mut low, mut high) = (0, count);
@@ -308,7 +314,8 @@ impl<'a> Block<'a> {
                 high = middle;
             }
         }
-        (low < count && entry(low)[..BlobKey::LEN] == key.0[..]).then(|| decode_entry(entry(low)))
+        (low < count && entry(low)[..BlobKey::LEN] == key.0[..])
+            .then(|| (low, decode_entry(entry(low))))
     }
 }
 

@@ -292,6 +292,7 @@ pub(crate) fn checkpoint() -> impl Strategy<Value = Checkpoint> {
                 hash,
                 snapshots,
                 indexes,
+                condemned_at: Some(condemned.iter().map(|_| number).collect()),
                 condemned,
                 needs: Vec::new(),
             },

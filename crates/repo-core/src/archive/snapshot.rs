@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use repo_format::commit::{Commit, SnapshotRef};
 use repo_format::tree::{Entry, EntryType, Totals};
-use repo_format::{PathBytes, SessionId, Snapshot, SnapshotId, SnapshotStats};
+use repo_format::{PathBytes, Snapshot, SnapshotId, SnapshotStats};
 
 use crate::archive::assemble::{Assembled, assemble};
 use crate::archive::batch::{Batch, Permits};
@@ -14,6 +14,7 @@ use crate::archive::content;
 use crate::archive::ingest;
 use crate::archive::lists::DirectoryWriter;
 use crate::archive::options::{Parent, SnapshotOptions, SnapshotReport};
+use crate::archive::publish::Publication;
 use crate::archive::roots::{Roots, synthetic};
 use crate::archive::run::Run;
 use crate::archive::tree::Trees;
@@ -21,9 +22,9 @@ use crate::archive::walk::Walker;
 use crate::archive::worker::Workers;
 use crate::clock::{Stopwatch, now_ms};
 use crate::error::{Error, Result};
-use crate::limits::BATCHES_IN_FLIGHT;
+use crate::limits::{BATCHES_IN_FLIGHT, SNAPSHOT_ATTEMPTS};
 use crate::progress::Progress;
-use crate::repository::{Repository, Session, State, Written, new_session};
+use crate::repository::{Repository, Session, State, new_session};
 
 /// Says at the end of a stream whether it was complete; an error fails the snapshot.
 pub type StreamEnd = Box<dyn FnOnce() -> std::result::Result<(), String> + Send>;
@@ -45,18 +46,27 @@ impl Repository {
         let options = options.clone();
         self.blocking(move |repository| {
             use std::os::unix::ffi::OsStrExt;
-            let names = roots
+            let names: Vec<PathBytes> = roots
                 .paths()
                 .iter()
                 .map(|path| PathBytes(path.as_os_str().as_bytes().to_vec()))
                 .collect();
-            take(
-                repository,
-                &options,
-                names,
-                &progress,
-                |run, workers, parent| walk(run, workers, &roots, parent),
-            )
+            let mut attempt = 1;
+            loop {
+                let taken = take(
+                    repository,
+                    &options,
+                    &names,
+                    &progress,
+                    |run, workers, parent| walk(run, workers, &roots, parent),
+                );
+                match taken {
+                    // What it relied on was deleted meanwhile; the next attempt relies on the
+                    // newest state.
+                    Err(Error::Overtaken { .. }) if attempt < SNAPSHOT_ATTEMPTS => attempt += 1,
+                    taken => return taken,
+                }
+            }
         })
         .await
     }
@@ -89,7 +99,7 @@ impl Repository {
             take(
                 repository,
                 &options,
-                names,
+                &names,
                 &progress,
                 |run, workers, parent| {
                     let done = stream(run, workers, &filename, &mut *source, parent)?;
@@ -106,22 +116,24 @@ impl Repository {
 fn take(
     repository: &Repository,
     options: &SnapshotOptions,
-    paths: Vec<PathBytes>,
+    paths: &[PathBytes],
     progress: &Arc<dyn Progress>,
     work: impl FnOnce(&Run<'_>, &Workers, Option<&Entry>) -> Result<Option<Assembled>>,
 ) -> Result<SnapshotReport> {
     let watch = Stopwatch::start();
     let time_ms = options.time_ms.unwrap_or_else(now_ms);
-    let state = repository.state();
-    let parent = find_parent(&state, options, &paths)?;
-    let trees = Trees::open(repository)?;
+    let (state, index) = repository.state_and_index()?;
+    let parent = find_parent(&state, options, paths)?;
+    let trees = Trees::with(repository, Arc::clone(&index));
+    // What this run adds is known to nobody else before its commit.
+    let index = Arc::new(index.fork());
     let inner = &repository.inner;
     let id = new_session()?;
     let session = Session::new(
         id,
         Arc::clone(&inner.ring),
         inner.storage.clone(),
-        Arc::clone(trees.index()),
+        Arc::clone(&index),
         inner.config.pack_size,
         options.dry_run,
     );
@@ -148,7 +160,7 @@ fn take(
         time_ms,
         host: options.host.clone(),
         user: options.user.clone(),
-        paths,
+        paths: paths.to_vec(),
         root: assembled.root,
         parent: parent.as_ref().map(|known| known.snapshot.id()),
         stats: SnapshotStats {
@@ -167,9 +179,18 @@ fn take(
     };
     let mut saved = None;
     if !options.dry_run {
-        saved = Some(publish(
-            repository, options, id, &state, &snapshot, &written,
-        )?);
+        let publication = Publication {
+            repository,
+            session: id,
+            action: &options.action,
+            progress: &**progress,
+            roots: snapshot.root.subtree.into_iter().collect(),
+            indexes: written.indexes,
+            source: index,
+            valid: Some(state.number),
+            level: options.level,
+        };
+        saved = Some(publish(options, &snapshot, publication)?);
     }
     Ok(SnapshotReport {
         id: saved,
@@ -180,12 +201,9 @@ fn take(
 
 /// Commits the snapshot: from here on others see it.
 fn publish(
-    repository: &Repository,
     options: &SnapshotOptions,
-    session: SessionId,
-    seen: &State,
     snapshot: &Snapshot,
-    written: &Written,
+    publication: Publication<'_>,
 ) -> Result<SnapshotId> {
     let mut tags = options.tags.clone();
     tags.sort_unstable();
@@ -195,21 +213,12 @@ fn publish(
         tags,
     };
     let id = reference.snapshot.id();
-    let commit = repository.commit(Some(session), &options.action, |newest| {
-        // Something was collected since the index was read: a chunk this snapshot reuses may be
-        // going away.
-        if newest.condemned.len() != seen.condemned.len() {
-            return Err(Error::Overtaken {
-                why: "packs were condemned while the snapshot ran".to_owned(),
-            });
-        }
+    publication.commit(|_| {
         Ok(Commit {
             add_snapshots: vec![reference.clone()],
-            add_indexes: written.indexes.clone(),
             ..Commit::default()
         })
-    });
-    repository.inner.storage.wait(commit)?;
+    })?;
     Ok(id)
 }
 

@@ -16,14 +16,27 @@ use crate::repository::{Blob, IndexSet, Repository};
 pub(crate) struct Trees {
     repository: Repository,
     index: Arc<IndexSet>,
+    fallback: Option<Arc<IndexSet>>,
 }
 
 impl Trees {
     pub(crate) fn open(repository: &Repository) -> Result<Self> {
-        Ok(Self {
+        Ok(Self::with(repository, repository.index()?))
+    }
+
+    /// Trees through a given index.
+    pub(crate) fn with(repository: &Repository, index: Arc<IndexSet>) -> Self {
+        Self {
             repository: repository.clone(),
-            index: repository.index()?,
-        })
+            index,
+            fallback: None,
+        }
+    }
+
+    /// Asks `fallback` for blobs that the index does not locate or whose pack is deleted.
+    pub(crate) fn with_fallback(mut self, fallback: Arc<IndexSet>) -> Self {
+        self.fallback = Some(fallback);
+        self
     }
 
     pub(crate) fn index(&self) -> &Arc<IndexSet> {
@@ -36,17 +49,22 @@ impl Trees {
 
     /// A chunk of file content.
     pub(crate) fn chunk(&self, id: &BlobId) -> Result<Blob> {
-        self.repository
-            .inner
-            .segments
-            .blob(&self.index, BlobKind::Data, id)
+        self.read(BlobKind::Data, id)
     }
 
     fn blob(&self, id: &BlobId) -> Result<Blob> {
-        self.repository
-            .inner
-            .segments
-            .blob(&self.index, BlobKind::Tree, id)
+        self.read(BlobKind::Tree, id)
+    }
+
+    /// A blob through the index, or else through the fallback.
+    pub(crate) fn read(&self, kind: BlobKind, id: &BlobId) -> Result<Blob> {
+        let segments = &self.repository.inner.segments;
+        match (segments.blob(&self.index, kind, id), &self.fallback) {
+            (Err(Error::MissingBlob { .. } | Error::LostObject { .. }), Some(fallback)) => {
+                segments.blob(fallback, kind, id)
+            }
+            (found, _) => found,
+        }
     }
 
     pub(crate) fn node(&self, id: &BlobId) -> Result<Node> {

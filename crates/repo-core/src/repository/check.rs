@@ -322,7 +322,7 @@ fn examine_index(
         &inner.storage,
         &inner.ring,
         &state.indexes,
-        &state.condemned,
+        state.gone(),
         &mut gather,
     )?;
     findings.progress().finish();

@@ -4,9 +4,9 @@
 //! of large ones one block is read and opened per look-up, so memory does not grow with the
 //! repository: about 1.3 bytes a blob.
 
+mod builder;
 mod verify;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use repo_format::commit::IndexRef;
@@ -17,8 +17,10 @@ use repo_format::{BlobKey, HEADER_LEN, IndexId, KeyRing, ObjectKind, Opener, Pac
 use crate::error::{Error, Result};
 use crate::limits::{INDEX_RESIDENT_ALL, INDEX_RESIDENT_EACH};
 use crate::repository::object::ObjectSource;
+use crate::repository::state::Gone;
 use crate::repository::storage::Storage;
 
+pub(crate) use builder::IndexBuilder;
 pub(crate) use verify::{Described, Examiner};
 
 /// Where a segment lies, and its length when decoded.
@@ -37,7 +39,7 @@ pub(crate) struct Location {
     pub(crate) ordinal: u16,
 }
 
-struct IndexObject {
+pub(crate) struct IndexObject {
     id: IndexId,
     key: String,
     opener: Opener,
@@ -116,23 +118,57 @@ impl IndexObject {
     }
 
     fn find(&self, key: &BlobKey, buffer: &mut Vec<u8>) -> Result<Option<Location>> {
+        let found = self.position(key, buffer)?;
+        found.map(|(_, entry)| self.locate(&entry)).transpose()
+    }
+
+    /// The entry of `key` and its place among all entries of the object, from 0.
+    pub(crate) fn position(
+        &self,
+        key: &BlobKey,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<(u64, Entry)>> {
         let Some(number) = self.tail.block_of(key) else {
             return Ok(None);
         };
         let bad = |source| Error::object(self.key.clone(), source);
-        let entry = if let Some(all) = &self.resident {
+        let block = if let Some(all) = &self.resident {
             let (start, end) = self.tail.plain_range(number);
-            let block = all.get(start..end).unwrap_or_default();
-            Block::new(block).map_err(bad)?.find(key)
+            all.get(start..end).unwrap_or_default()
         } else {
-            Block::new(self.open_block(number, buffer)?)
-                .map_err(bad)?
-                .find(key)
+            self.open_block(number, buffer)?
         };
-        entry.map(|entry| self.locate(&entry)).transpose()
+        let found = Block::new(block).map_err(bad)?.position(key);
+        let before = number as u64 * index::BLOCK_ENTRIES as u64;
+        Ok(found.map(|(at, entry)| (before + at as u64, entry)))
     }
 
-    fn locate(&self, entry: &Entry) -> Result<Location> {
+    /// Name of the object.
+    pub(crate) fn id(&self) -> IndexId {
+        self.id
+    }
+
+    /// Everything but the entries.
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Visits all entries in order, each with its place.
+    pub(crate) fn each_entry(&self, mut visit: impl FnMut(u64, Entry)) -> Result<()> {
+        let mut buffer = Vec::new();
+        let mut at = 0;
+        for number in 0..self.tail.blocks() {
+            let block = Block::new(self.open_block(number, &mut buffer)?)
+                .map_err(|source| Error::object(self.key.clone(), source))?;
+            for entry in block.iter() {
+                visit(at, entry);
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn locate(&self, entry: &Entry) -> Result<Location> {
         let bad = || {
             Error::object(
                 self.key.clone(),
@@ -163,7 +199,7 @@ impl IndexObject {
 /// All live index objects of one state, plus those a running session has added.
 pub(crate) struct IndexSet {
     objects: RwLock<Vec<Arc<IndexObject>>>,
-    condemned: HashSet<PackId>,
+    gone: Gone,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -173,7 +209,7 @@ impl IndexSet {
         storage: &Storage,
         ring: &KeyRing,
         references: &[IndexRef],
-        condemned: &[PackId],
+        gone: Gone,
         reuse: Option<&Self>,
     ) -> Result<Self> {
         let open: Vec<Arc<IndexObject>> = reuse.map(Self::objects).unwrap_or_default();
@@ -194,7 +230,7 @@ impl IndexSet {
         objects.reverse();
         Ok(Self {
             objects: RwLock::new(objects),
-            condemned: condemned.iter().copied().collect(),
+            gone,
             buffers: Mutex::new(Vec::new()),
         })
     }
@@ -214,14 +250,38 @@ impl IndexSet {
         Ok(())
     }
 
-    fn objects(&self) -> Vec<Arc<IndexObject>> {
+    /// A set of its own with the same objects: what a session adds to it stays unknown to others
+    /// until a commit names it.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            objects: RwLock::new(self.objects()),
+            gone: self.gone.clone(),
+            buffers: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The same objects, leading to condemned packs too: they may still be there.
+    pub(crate) fn without_regard(self) -> Self {
+        Self {
+            gone: Gone::default(),
+            ..self
+        }
+    }
+
+    /// Packs that no look-up leads to.
+    pub(crate) fn gone(&self) -> &Gone {
+        &self.gone
+    }
+
+    /// The objects in the order they are asked.
+    pub(crate) fn objects(&self) -> Vec<Arc<IndexObject>> {
         self.objects
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Where the blob lies. Copies in condemned packs do not count. A damaged index object is an
+    /// Where the blob lies. Copies in condemned or deleted packs do not count. A damaged index object is an
     /// error only when no other one locates the blob.
     pub(crate) fn find(&self, key: &BlobKey) -> Result<Option<Location>> {
         let mut buffer = self.take_buffer();
@@ -229,7 +289,7 @@ impl IndexSet {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         for object in objects.iter() {
             match object.find(key, &mut buffer) {
-                Ok(Some(at)) if !self.condemned.contains(&at.segment.pack) => {
+                Ok(Some(at)) if !self.gone.contains(&at.segment.pack) => {
                     found = Ok(Some(at));
                     break;
                 }

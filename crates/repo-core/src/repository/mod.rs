@@ -4,6 +4,8 @@
 
 mod access;
 mod check;
+mod directory;
+mod gc;
 mod index;
 mod keys;
 mod log;
@@ -30,13 +32,15 @@ use tokio::runtime::Handle;
 
 pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
 pub use check::{CheckOptions, CheckReport, ReadData};
+pub use gc::{Amount, GcOptions, GcReport, MaxUnused};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
-pub(crate) use index::{IndexSet, SegmentAddress};
+pub(crate) use gc::{Live, Mark, collect};
+pub(crate) use index::{IndexBuilder, IndexSet, SegmentAddress};
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
-pub(crate) use state::State;
+pub(crate) use state::{Gone, State};
 pub(crate) use storage::Storage;
 
 use crate::clock::now_ms;
@@ -350,13 +354,31 @@ impl Repository {
         done
     }
 
+    /// One commit of the log.
+    pub(crate) async fn commit_at(&self, number: u64) -> Result<Commit> {
+        self.inner.log.read(number).await
+    }
+
+    /// The state the log had at commit `number`; 0 is before the first.
+    pub(crate) async fn state_at(&self, number: u64) -> Result<State> {
+        if number == 0 {
+            return Ok(State::default());
+        }
+        self.inner.log.load(Some(number), None).await
+    }
+
     pub(crate) fn writable(&self) -> Result<()> {
+        self.allowed(Operation::Write)
+    }
+
+    /// Whether this program may do `operation` here.
+    pub(crate) fn allowed(&self, operation: Operation) -> Result<()> {
         if let Some(at) = self.inner.at {
             return Err(Error::ReadOnly { at });
         }
         self.inner
             .config
-            .allows(Operation::Write)
+            .allows(operation)
             .map_err(|source| Error::Unsupported {
                 location: self.location().to_owned(),
                 source,
@@ -402,6 +424,11 @@ impl Repository {
 
     /// The index of the newest state known. Blocks; call it from a worker thread.
     pub(crate) fn index(&self) -> Result<Arc<IndexSet>> {
+        Ok(self.state_and_index()?.1)
+    }
+
+    /// The newest state known and its index. Blocks; call it from a worker thread.
+    pub(crate) fn state_and_index(&self) -> Result<(Arc<State>, Arc<IndexSet>)> {
         let state = self.state();
         let mut slot = self
             .inner
@@ -411,17 +438,17 @@ impl Repository {
         if let Some((number, index)) = &*slot
             && *number == state.number
         {
-            return Ok(Arc::clone(index));
+            return Ok((state, Arc::clone(index)));
         }
         let index = Arc::new(IndexSet::open(
             &self.inner.storage,
             &self.inner.ring,
             &state.indexes,
-            &state.condemned,
+            state.gone(),
             slot.as_ref().map(|(_, index)| &**index),
         )?);
         *slot = Some((state.number, Arc::clone(&index)));
-        Ok(index)
+        Ok((state, index))
     }
 
     /// Threads for chunking, hashing and compression: one per core.

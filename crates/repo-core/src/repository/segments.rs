@@ -345,6 +345,10 @@ impl SegmentReader {
         Ok(opener)
     }
 
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     fn take(&self) -> ReadBuffers {
         self.buffers
             .lock()

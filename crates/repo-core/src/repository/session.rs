@@ -84,6 +84,11 @@ impl Session {
         }
     }
 
+    /// Names the run in the headers of what it writes.
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
     pub(crate) fn ring(&self) -> &KeyRing {
         &self.ring
     }

@@ -1,9 +1,9 @@
 //! What the log says at one number: a fold of its commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use repo_format::commit::{Checkpoint, Commit, CommitHash, IndexRef, SnapshotRef};
-use repo_format::{PackId, SnapshotId};
+use repo_format::{IndexId, PackId, SnapshotId};
 
 use crate::error::{Error, Result};
 
@@ -18,8 +18,16 @@ pub(crate) struct State {
     pub(crate) snapshots: Vec<SnapshotRef>,
     /// Live index objects, oldest first.
     pub(crate) indexes: Vec<IndexRef>,
-    /// Packs no snapshot may refer to any more.
-    pub(crate) condemned: Vec<PackId>,
+    /// Packs no snapshot may refer to any more, and the commit that said so.
+    pub(crate) condemned: BTreeMap<PackId, u64>,
+    /// Packs said to be deleted by a commit folded since this state was loaded. A writer that slept
+    /// through condemnation and sweep must still learn of both.
+    swept: BTreeSet<PackId>,
+    /// Index objects removed by a commit folded since this state was loaded; some were never live.
+    removed: BTreeSet<IndexId>,
+    /// The newest commit folded since this state was loaded that took something away from writers:
+    /// condemned packs or removed index objects.
+    collected: u64,
 }
 
 impl State {
@@ -47,21 +55,56 @@ impl State {
         }
         self.indexes
             .retain(|index| !commit.remove_indexes.contains(&index.id));
+        self.removed.extend(&commit.remove_indexes);
         self.indexes.extend(commit.add_indexes);
-        self.condemned.extend(commit.condemn);
-        self.condemned.retain(|pack| !commit.swept.contains(pack));
+        if !commit.condemn.is_empty() || !commit.remove_indexes.is_empty() {
+            self.collected = commit.number;
+        }
+        for pack in commit.condemn {
+            self.condemned.insert(pack, commit.number);
+        }
+        for pack in commit.swept {
+            self.condemned.remove(&pack);
+            self.swept.insert(pack);
+        }
         self.number = commit.number;
         self.hash = hash;
         Ok(())
     }
 
+    /// Whether a collector was at work after commit `number`, so that what was found stored then
+    /// may be going away.
+    pub(crate) fn collected_after(&self, number: u64) -> bool {
+        self.collected > number
+    }
+
+    /// Packs that no snapshot may refer to: condemned, or deleted since.
+    pub(crate) fn gone(&self) -> Gone {
+        let condemned = self.condemned.keys();
+        Gone(condemned.chain(&self.swept).copied().collect())
+    }
+
+    /// Whether a commit folded since this state was loaded said that nothing may name this index
+    /// object any more.
+    pub(crate) fn was_removed(&self, index: &IndexId) -> bool {
+        self.removed.contains(index)
+    }
+
     pub(crate) fn from_checkpoint(checkpoint: Checkpoint) -> Self {
+        // A checkpoint that does not tell since when counts from itself: later, never earlier.
+        let since = checkpoint.condemned_at.unwrap_or_default();
+        let since = since
+            .into_iter()
+            .chain(std::iter::repeat(checkpoint.number));
         Self {
+            condemned: checkpoint.condemned.into_iter().zip(since).collect(),
+            swept: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            collected: 0,
             number: checkpoint.number,
             hash: checkpoint.hash,
             snapshots: checkpoint.snapshots,
             indexes: checkpoint.indexes,
-            condemned: checkpoint.condemned,
         }
     }
 
@@ -71,8 +114,9 @@ impl State {
             hash: self.hash,
             snapshots: self.snapshots.clone(),
             indexes: self.indexes.clone(),
-            condemned: self.condemned.clone(),
+            condemned: self.condemned.keys().copied().collect(),
             needs: Vec::new(),
+            condemned_at: Some(self.condemned.values().copied().collect()),
         }
     }
 
@@ -81,5 +125,16 @@ impl State {
         self.snapshots
             .iter()
             .find(|known| known.snapshot.id() == *id)
+    }
+}
+
+/// Packs no look-up may lead to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gone(HashSet<PackId>);
+
+impl Gone {
+    /// Whether `pack` is condemned or deleted.
+    pub(crate) fn contains(&self, pack: &PackId) -> bool {
+        self.0.contains(pack)
     }
 }

@@ -110,7 +110,7 @@ async fn compare(
         }
     };
     let missing = |facts: &PackFacts, damage: &mut Damage| {
-        if !state.condemned.contains(&facts.id) {
+        if !state.condemned.contains_key(&facts.id) {
             findings.damage(format!("{}: missing", pack::path(&facts.id)));
             damage.packs.insert(facts.id, 0);
         }
@@ -128,7 +128,7 @@ async fn compare(
             missing(before, damage);
         }
         let Some(facts) = named.next_if(|facts| facts.id == id) else {
-            if !state.condemned.contains(&id) {
+            if !state.condemned.contains_key(&id) {
                 note(
                     &info.key,
                     "not referenced: left by an interrupted run, or being written now",

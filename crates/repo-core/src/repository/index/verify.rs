@@ -13,6 +13,7 @@ use repo_format::{BlobKey, KeyRing, PackId};
 use super::{IndexObject, IndexSet, Location, SegmentAddress};
 use crate::error::{Error, Result};
 use crate::limits::INDEX_RESIDENT_ALL;
+use crate::repository::state::Gone;
 use crate::repository::storage::Storage;
 
 /// Blocks read at once: about 2 MiB.
@@ -42,7 +43,7 @@ impl IndexSet {
         storage: &Storage,
         ring: &KeyRing,
         references: &[IndexRef],
-        condemned: &[PackId],
+        gone: Gone,
         examiner: &mut dyn Examiner,
     ) -> Result<Self> {
         let stored = Storage::new(storage.store().clone(), storage.runtime().clone(), None);
@@ -76,7 +77,7 @@ impl IndexSet {
         objects.reverse();
         Ok(Self {
             objects: RwLock::new(objects),
-            condemned: condemned.iter().copied().collect(),
+            gone,
             buffers: Mutex::new(Vec::new()),
         })
     }

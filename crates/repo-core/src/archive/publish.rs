@@ -1,0 +1,256 @@
+//! The commit that makes snapshots visible, and what must hold at that moment: everything they
+//! reach is stored where no collector has condemned it.
+//!
+//! A snapshot relies on chunks it found in the index. When a collector committed after that, each
+//! blob is looked up again in the newest index; what is not there any more is stored anew from the
+//! condemned packs, which may still exist. If they do not, the snapshot is overtaken and has to be
+//! taken again.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use repo_format::commit::{Commit, IndexRef};
+use repo_format::{BlobId, BlobKind, ErrorKind, SessionId, Texture};
+
+use crate::archive::reach::reach;
+use crate::archive::tree::Trees;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::{
+    Encoder, IndexBuilder, IndexSet, Live, Repository, SegmentWriter, Session, State,
+};
+
+/// What a run is about to commit.
+pub(crate) struct Publication<'a> {
+    pub(crate) repository: &'a Repository,
+    pub(crate) session: SessionId,
+    pub(crate) action: &'a str,
+    pub(crate) progress: &'a dyn Progress,
+    /// Roots of the trees that become visible.
+    pub(crate) roots: Vec<BlobId>,
+    /// Index objects this run has written.
+    pub(crate) indexes: Vec<IndexRef>,
+    /// Locates everything the trees reach, perhaps in condemned packs.
+    pub(crate) source: Arc<IndexSet>,
+    /// The commit at which `source` was right; none when it must be looked at in any case.
+    pub(crate) valid: Option<u64>,
+    /// zstd level of what is stored anew.
+    pub(crate) level: i32,
+}
+
+impl Publication<'_> {
+    /// Commits what `build` makes of the newest state, with the index objects of this run, once all
+    /// that the trees reach is safe in that state. Blocks.
+    pub(crate) fn commit(mut self, mut build: impl FnMut(&State) -> Result<Commit>) -> Result<()> {
+        loop {
+            if self.valid.is_none() {
+                self.validate()?;
+            }
+            let mut overtaken = false;
+            let commit = self
+                .repository
+                .commit(Some(self.session), self.action, |newest| {
+                    overtaken = self
+                        .valid
+                        .is_none_or(|number| newest.collected_after(number));
+                    if overtaken {
+                        return Err(taken("a collector was at work"));
+                    }
+                    let mut commit = build(newest)?;
+                    commit.add_indexes.extend_from_slice(&self.indexes);
+                    Ok(commit)
+                });
+            match self.repository.inner.storage.wait(commit) {
+                Err(_) if overtaken => self.valid = None,
+                done => return done,
+            }
+        }
+    }
+
+    /// Makes all that the trees reach safe in the newest state.
+    fn validate(&mut self) -> Result<()> {
+        let repository = self.repository;
+        let inner = &repository.inner;
+        let (state, index) = repository.state_and_index()?;
+        if self.indexes.iter().any(|own| state.was_removed(&own.id)) {
+            return Err(taken("its index objects were collected"));
+        }
+        let newest = index.fork();
+        self.drop_condemned(&newest)?;
+        for own in &self.indexes {
+            newest.add(&inner.storage, &inner.ring, own)?;
+        }
+        let newest = Arc::new(newest);
+        let session = Session::new(
+            self.session,
+            Arc::clone(&inner.ring),
+            inner.storage.clone(),
+            Arc::new(newest.fork()),
+            inner.config.pack_size,
+            false,
+        );
+        let rescue = Rescue::new(repository, &self.source, &session, self.level)?;
+        self.visit(&newest, &rescue)?;
+        rescue.finish()?;
+        for own in session.finish()?.indexes {
+            self.source.add(&inner.storage, &inner.ring, &own)?;
+            self.indexes.push(own);
+        }
+        self.valid = Some(state.number);
+        Ok(())
+    }
+
+    /// Looks up every blob that the trees reach, and every base of this run's own deltas.
+    fn visit(&self, newest: &Arc<IndexSet>, rescue: &Rescue<'_>) -> Result<()> {
+        let repository = self.repository;
+        let live = Live::new(newest);
+        let trees =
+            Trees::with(repository, Arc::clone(newest)).with_fallback(Arc::clone(&self.source));
+        self.progress.start("revalidate", None, None);
+        reach(
+            &trees,
+            self.roots.iter().copied(),
+            self.progress,
+            &|kind, id| match live.place(&id.key())? {
+                Some(place) => Ok(live.mark(&place)),
+                None => rescue.store(kind, id),
+            },
+        )
+        .map_err(deleted)?;
+        let own = IndexSet::open(
+            &repository.inner.storage,
+            &repository.inner.ring,
+            &self.indexes,
+            newest.gone().clone(),
+            None,
+        )?;
+        for (pack, size) in own.packs() {
+            for segment in repository.inner.segments.directory(&pack, size)? {
+                if let Some(base) = &segment.base
+                    && live.place(&base.key())?.is_none()
+                {
+                    rescue.store(BlobKind::Data, base).map_err(deleted)?;
+                }
+            }
+        }
+        self.progress.finish();
+        Ok(())
+    }
+
+    /// A commit names no index object that speaks of a condemned pack: those of this run that do
+    /// are written again without it.
+    fn drop_condemned(&mut self, newest: &IndexSet) -> Result<()> {
+        let inner = &self.repository.inner;
+        let gone = newest.gone();
+        let mut kept = Vec::new();
+        for own in &self.indexes {
+            let opened = IndexSet::open(
+                &inner.storage,
+                &inner.ring,
+                std::slice::from_ref(own),
+                gone.clone(),
+                None,
+            )
+            .map_err(deleted)?;
+            if !opened.packs().iter().any(|(pack, _)| gone.contains(pack)) {
+                kept.push(*own);
+                continue;
+            }
+            let mut builder = IndexBuilder::default();
+            for object in opened.objects() {
+                builder.take(&object, |_, entry| {
+                    let row = object.tail().locate(entry);
+                    row.is_some_and(|(pack, _)| !gone.contains(&pack.id))
+                })?;
+            }
+            if !builder.entries.is_empty() {
+                kept.push(builder.store(&inner.storage, &inner.ring, self.session, false)?);
+            }
+        }
+        self.indexes = kept;
+        Ok(())
+    }
+}
+
+fn taken(why: &str) -> Error {
+    Error::Overtaken {
+        why: why.to_owned(),
+    }
+}
+
+/// What was condemned and is deleted by now cannot be stored anew.
+fn deleted(error: Error) -> Error {
+    let lost = matches!(error, Error::MissingBlob { .. } | Error::LostObject { .. })
+        || error.kind() == ErrorKind::NotFound;
+    if lost {
+        return taken("what it relies on was collected and deleted");
+    }
+    error
+}
+
+/// Stores blobs anew that the newest index does not locate.
+struct Rescue<'a> {
+    repository: &'a Repository,
+    source: &'a IndexSet,
+    session: &'a Session,
+    work: Mutex<Work>,
+}
+
+struct Work {
+    encoder: Encoder,
+    data: SegmentWriter,
+    tree: SegmentWriter,
+    /// Stored already.
+    done: HashSet<BlobId>,
+}
+
+impl<'a> Rescue<'a> {
+    fn new(
+        repository: &'a Repository,
+        source: &'a IndexSet,
+        session: &'a Session,
+        level: i32,
+    ) -> Result<Self> {
+        let size = repository.inner.config.segment_size;
+        Ok(Self {
+            repository,
+            source,
+            session,
+            work: Mutex::new(Work {
+                encoder: Encoder::new(level)?,
+                data: SegmentWriter::new(BlobKind::Data, Texture::Mixed, size),
+                tree: SegmentWriter::new(BlobKind::Tree, Texture::Mixed, size),
+                done: HashSet::new(),
+            }),
+        })
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores the blob. False when it was stored before.
+    fn store(&self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+        if !self.work().done.insert(*id) {
+            return Ok(false);
+        }
+        let segments = &self.repository.inner.segments;
+        let blob = segments.blob(self.source, kind, id)?;
+        let work = &mut *self.work();
+        let writer = match kind {
+            BlobKind::Data => &mut work.data,
+            BlobKind::Tree => &mut work.tree,
+        };
+        writer.push(self.session, &mut work.encoder, *id, &blob)?;
+        Ok(true)
+    }
+
+    fn finish(self) -> Result<()> {
+        let mut work = self
+            .work
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        work.data.flush(self.session, &mut work.encoder)?;
+        work.tree.flush(self.session, &mut work.encoder)
+    }
+}

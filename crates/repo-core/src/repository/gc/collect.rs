@@ -1,0 +1,259 @@
+//! One collection: mark, plan, copy, exchange the index, commit; again when there is more to do or
+//! somebody was first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use repo_format::commit::{Commit, SnapshotRef};
+use repo_format::{BlobId, PackId};
+
+use super::bases::{self, Orphaned};
+use super::live::Live;
+use super::plan::{Plan, usage};
+use super::repack::Repack;
+use super::rewrite::{Rewritten, rewrite};
+use super::sweep::{Inventory, sweep};
+use super::{Amount, GcOptions, GcReport};
+use crate::error::{Error, Result};
+use crate::limits::{GC_ATTEMPTS, GC_ROUND_BYTES};
+use crate::progress::Progress;
+use crate::repository::index::IndexSet;
+use crate::repository::{Repository, Session, State, Written, new_session};
+
+/// Marks in [`Live`] all blobs that the trees below some roots reach, and returns the packs in which
+/// something was marked that was not before. Given by who knows trees.
+pub(crate) type Mark<'a> =
+    dyn Fn(&Arc<IndexSet>, &Live, &[BlobId]) -> Result<BTreeSet<PackId>> + 'a;
+
+/// Collects until nothing is left to do. Blocks.
+pub(crate) fn collect(
+    repository: &Repository,
+    options: &GcOptions,
+    mark: &Mark<'_>,
+    progress: &dyn Progress,
+) -> Result<GcReport> {
+    let mut report = GcReport::default();
+    let storage = &repository.inner.storage;
+    let mut overtaken = 0;
+    loop {
+        storage.wait(repository.refresh())?;
+        let round = Round::open(repository, options, mark, progress)?;
+        match round.run(&mut report) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(Error::Overtaken { .. }) if overtaken < GC_ATTEMPTS => overtaken += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    sweep(repository, options, &mut report, progress)?;
+    if progress.cancelled() {
+        return Err(Error::Cancelled);
+    }
+    Ok(report)
+}
+
+struct Round<'a> {
+    repository: &'a Repository,
+    options: &'a GcOptions,
+    mark: &'a Mark<'a>,
+    progress: &'a dyn Progress,
+    state: Arc<State>,
+    index: Arc<IndexSet>,
+    live: Live,
+    /// Live deltas whose base nothing else needs.
+    orphaned: Orphaned,
+}
+
+fn roots(snapshots: &[SnapshotRef]) -> Vec<BlobId> {
+    let roots = snapshots.iter().map(|known| known.snapshot.root.subtree);
+    roots.flatten().collect()
+}
+
+impl<'a> Round<'a> {
+    /// Finds out what the newest state needs.
+    fn open(
+        repository: &'a Repository,
+        options: &'a GcOptions,
+        mark: &'a Mark<'a>,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        let (state, index) = repository.state_and_index()?;
+        let live = Live::new(&index);
+        let count = state.snapshots.len() as u64;
+        progress.start("mark", None, Some(count));
+        mark(&index, &live, &roots(&state.snapshots))?;
+        progress.finish();
+        let suspects = bases::suspects(&live)?;
+        let closed = bases::close(repository, &live, &suspects, progress)?;
+        Ok(Self {
+            repository,
+            options,
+            mark,
+            progress,
+            state,
+            index,
+            live,
+            orphaned: closed.orphaned,
+        })
+    }
+
+    /// Plans, copies and commits. Whether another round is worth it.
+    fn run(mut self, report: &mut GcReport) -> Result<bool> {
+        let inner = &self.repository.inner;
+        let inventory = Inventory::take(self.repository, &self.index, self.options)?;
+        let packs = usage(&self.live)?;
+        let pack_size = u64::from(inner.config.pack_size);
+        let round = if self.options.dry_run {
+            u64::MAX
+        } else {
+            GC_ROUND_BYTES
+        };
+        let plan = Plan::new(packs, self.options, pack_size, round);
+        let id = new_session()?;
+        let session = Session::new(
+            id,
+            Arc::clone(&inner.ring),
+            inner.storage.clone(),
+            Arc::new(self.index.fork()),
+            inner.config.pack_size,
+            self.options.dry_run,
+        );
+        let bytes = plan.repack.iter().map(|(_, usage)| usage.needed).sum();
+        self.progress
+            .start("repack", Some(bytes), Some(plan.repack.len() as u64));
+        let done = Repack {
+            repository: self.repository,
+            index: &self.index,
+            live: &self.live,
+            session: &session,
+            level: self.options.level,
+            progress: self.progress,
+        }
+        .run(&plan.repack, &self.orphaned)?;
+        let written = session.finish()?;
+        self.progress.finish();
+
+        let abandoned: BTreeMap<PackId, u64> = inventory.abandoned.iter().copied().collect();
+        let mut going: BTreeSet<PackId> = done;
+        going.extend(plan.dead.iter().map(|(id, _)| *id));
+        going.extend(abandoned.keys());
+        loop {
+            let session = session.id();
+            let dry_run = self.options.dry_run;
+            let rewritten = rewrite(self.repository, session, &self.live, &going, dry_run)?;
+            if going.is_empty() && rewritten.removed.is_empty() {
+                break;
+            }
+            if dry_run || self.commit(session, &going, &rewritten, &written)? {
+                tell(report, &plan, &abandoned, &going, &rewritten, &written);
+                break;
+            }
+            self.make_way(&mut going)?;
+        }
+        report.live_blobs = self.live.count();
+        let stays = |id: &PackId| !going.contains(id);
+        let kept = plan.kept.iter().chain(&plan.repack);
+        report.kept = Amount::of(
+            kept.filter(|(id, _)| stays(id))
+                .map(|(_, usage)| usage.size),
+        );
+        report.unused_bytes = plan.unused();
+        Ok(plan.more && !self.progress.cancelled())
+    }
+
+    /// Commits against the state that was looked at. False when another commit was first.
+    fn commit(
+        &self,
+        session: repo_format::SessionId,
+        going: &BTreeSet<PackId>,
+        rewritten: &Rewritten,
+        written: &Written,
+    ) -> Result<bool> {
+        let planned = self.state.number;
+        let mut first = true;
+        // What was written last is found first: copies of this run come before what they replace.
+        let add_indexes = [&rewritten.added[..], &written.indexes[..]].concat();
+        let action = &self.options.action;
+        let commit = self.repository.commit(Some(session), action, |newest| {
+            first = newest.number == planned;
+            if !first {
+                let why = "another commit was first".to_owned();
+                return Err(Error::Overtaken { why });
+            }
+            Ok(Commit {
+                remove_indexes: rewritten.removed.clone(),
+                add_indexes: add_indexes.clone(),
+                condemn: going.iter().copied().collect(),
+                ..Commit::default()
+            })
+        });
+        match self.repository.inner.storage.wait(commit) {
+            Ok(()) => Ok(true),
+            Err(_) if !first => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes in what others committed meanwhile: packs that their snapshots need stay.
+    fn make_way(&mut self, going: &mut BTreeSet<PackId>) -> Result<()> {
+        let (state, index) = self.repository.state_and_index()?;
+        if state.collected_after(self.state.number) {
+            return Err(Error::Overtaken {
+                why: "another collector was first".to_owned(),
+            });
+        }
+        let added = self.live.extend(&index);
+        let theirs = bases::packs_of(&added);
+        let before: BTreeSet<_> = self
+            .state
+            .snapshots
+            .iter()
+            .map(|s| s.snapshot.id())
+            .collect();
+        let snapshots: Vec<SnapshotRef> = state
+            .snapshots
+            .iter()
+            .filter(|known| !before.contains(&known.snapshot.id()))
+            .cloned()
+            .collect();
+        let mut touched = (self.mark)(&index, &self.live, &roots(&snapshots))?;
+        let sizes = usage(&self.live)?;
+        let suspects = touched
+            .iter()
+            .filter_map(|id| Some((*id, sizes.get(id)?.size)))
+            .chain(theirs.iter().map(|(id, size)| (*id, *size)))
+            .collect();
+        let closed = bases::close(self.repository, &self.live, &suspects, self.progress)?;
+        touched.extend(closed.touched);
+        going.retain(|id| !touched.contains(id) && !theirs.contains_key(id));
+        self.state = state;
+        self.index = index;
+        Ok(())
+    }
+}
+
+/// Adds what one commit did to the report.
+fn tell(
+    report: &mut GcReport,
+    plan: &Plan,
+    abandoned: &BTreeMap<PackId, u64>,
+    going: &BTreeSet<PackId>,
+    rewritten: &Rewritten,
+    written: &Written,
+) {
+    let goes = |id: &PackId| going.contains(id);
+    for (id, size) in plan.dead.iter().filter(|(id, _)| goes(id)) {
+        debug_assert!(!abandoned.contains_key(id), "the index names it");
+        report.dead.add(*size);
+    }
+    for (_, usage) in plan.repack.iter().filter(|(id, _)| goes(id)) {
+        report.repacked.add(usage.size);
+    }
+    for (_, size) in abandoned.iter().filter(|(id, _)| goes(id)) {
+        report.abandoned.add(*size);
+    }
+    let indexes: u64 = rewritten.added.iter().map(|index| index.size).sum();
+    report.written_bytes += written.bytes + indexes;
+    report.indexes_removed += rewritten.removed.len() as u64;
+    report.indexes_added += (rewritten.added.len() + written.indexes.len()) as u64;
+}
