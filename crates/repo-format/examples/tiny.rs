@@ -310,6 +310,7 @@ fn snapshot(root: Entry, time_ms: i64) -> SnapshotRef {
     SnapshotRef {
         snapshot: snapshot.into(),
         tags: vec!["first".to_owned()],
+        protected: None,
     }
 }
 
@@ -388,6 +389,7 @@ fn main() -> Result<()> {
             retag: vec![Retag {
                 id,
                 tags: vec!["kept".to_owned()],
+                protected: Some(true),
             }],
             ..Commit::default()
         },
@@ -409,6 +411,7 @@ fn main() -> Result<()> {
                 hash: previous,
                 snapshots: vec![SnapshotRef {
                     tags: vec!["kept".to_owned()],
+                    protected: Some(true),
                     ..second.clone()
                 }],
                 indexes: vec![first_index, second_index],

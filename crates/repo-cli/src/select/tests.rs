@@ -19,6 +19,7 @@ fn known(time_ms: i64, host: &str, path: &str, tags: &[&str]) -> SnapshotRef {
         }
         .into(),
         tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+        protected: None,
     }
 }
 

@@ -193,6 +193,7 @@ fn publish(
     let reference = SnapshotRef {
         snapshot: snapshot.clone().into(),
         tags,
+        protected: None,
     };
     let id = reference.snapshot.id();
     let commit = repository.commit(Some(session), &options.action, |newest| {
