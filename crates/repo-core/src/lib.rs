@@ -43,6 +43,7 @@ mod error;
 mod limits;
 mod progress;
 mod repository;
+mod retention;
 
 pub use archive::*;
 pub use error::{Error, Result};
@@ -55,6 +56,10 @@ pub use repo_format::{
 };
 pub use repo_store::Store;
 pub use repository::{
-    Access, AttributeChange, CheckOptions, CheckReport, CreateOptions, KeyInfo, LogEntry,
-    OpenOptions, ReadData, Repository, RepositoryStats,
+    Access, AttributeChange, CheckOptions, CheckReport, CreateOptions, ForgetOptions, Forgotten,
+    KeyInfo, LogEntry, OpenOptions, ReadData, Repository, RepositoryStats,
+};
+pub use retention::{
+    Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,
+    PlannedSnapshot, Policy, plan_forget, plan_forget_ids,
 };

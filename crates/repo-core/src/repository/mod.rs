@@ -5,6 +5,7 @@
 mod access;
 mod attributes;
 mod check;
+mod forget;
 mod index;
 mod keys;
 mod log;
@@ -32,6 +33,7 @@ use tokio::runtime::Handle;
 pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
 pub use attributes::AttributeChange;
 pub use check::{CheckOptions, CheckReport, ReadData};
+pub use forget::{ForgetOptions, Forgotten};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
