@@ -262,7 +262,7 @@ class Store:
 class State:
     def __init__(self):
         self.number, self.hash = 0, bytes(32)
-        self.snapshots, self.indexes = [], []  # [id, record, tags] and ids
+        self.snapshots, self.indexes = [], []  # [id, record, tags, protected] and ids
 
 
 def open_record(ring, magic, key, data):
@@ -275,7 +275,7 @@ def snapshot_refs(refs):
     for ref in refs:
         record = load_cbor(ref[0], "snapshot")
         need(record[4][0] == b"" and record[4][1] == DIRECTORY, "snapshot: its root is no nameless directory")
-        found.append([hash_of(ref[0]), record, ref[1]])
+        found.append([hash_of(ref[0]), record, ref[1], ref.get(2, False)])
     return found
 
 
@@ -286,9 +286,10 @@ def fold(state, ring, key, data):
     need(commit[1] == state.hash, f"{key}: it does not follow the commit before")
     removed = set(commit[5])
     state.snapshots = [ref for ref in state.snapshots if ref[0] not in removed] + snapshot_refs(commit[4])
-    tags = {change[0]: change[1] for change in commit[6]}
+    changes = {change[0]: change for change in commit[6]}
     for ref in state.snapshots:
-        ref[2] = tags.get(ref[0], ref[2])
+        change = changes.get(ref[0], {})
+        ref[2], ref[3] = change.get(1, ref[2]), change.get(2, ref[3])
     removed = set(commit[8])
     state.indexes = [index for index in state.indexes if index not in removed]
     state.indexes += [index[0] for index in commit[7]]
@@ -296,7 +297,7 @@ def fold(state, ring, key, data):
 
 
 def comparable(state):
-    return [[id, tags] for id, _, tags in state.snapshots], state.indexes
+    return [[id, tags, protected] for id, _, tags, protected in state.snapshots], state.indexes
 
 
 def read_log(store, ring):
@@ -569,13 +570,14 @@ def run(repository, password, command, *rest):
     ring = Ring(config, read_secrets(store, config, config_hash, password))
     state = read_log(store, ring)
     if command == "list":
-        for snapshot_id, record, tags in state.snapshots:
+        for snapshot_id, record, tags, protected in state.snapshots:
             paths = [path.decode(errors="replace") for path in record[3]]
             line = {"id": snapshot_id.hex(), "time_ms": record[0], "host": record[1], "paths": paths, "tags": tags}
+            line["protected"] = protected
             print(json.dumps(line))
     elif command == "restore" and len(rest) == 2:
         target = os.fsencode(rest[1])
-        _, record, _ = choose(state, rest[0])
+        _, record, *_ = choose(state, rest[0])
         blobs = Blobs(store, ring, state.indexes)
         os.makedirs(target, exist_ok=True)
         need(not os.listdir(target), "the target is not empty")

@@ -87,6 +87,7 @@ def main():
             assert listed.returncode == 0, listed.stderr
             [snapshot] = map(json.loads, listed.stdout.splitlines())
             assert snapshot["tags"] == ["kept"] and snapshot["paths"] == ["/tiny"]
+            assert snapshot["protected"] is True
             done = reader(repository, password, "restore", snapshot["id"], place / "restored")
             assert done.returncode == 0, done.stderr
             compare(place / "restored", place / "expected")

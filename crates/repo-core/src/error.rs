@@ -119,6 +119,18 @@ pub enum Error {
         /// What was asked for.
         id: String,
     },
+    /// A snapshot that was to be forgotten is protected.
+    #[error("snapshot {id} is protected")]
+    Protected {
+        /// The snapshot.
+        id: String,
+    },
+    /// All snapshots of a group would be forgotten, and that was not allowed.
+    #[error("no snapshot would be left of {group}")]
+    EmptiesGroup {
+        /// What its snapshots have in common.
+        group: String,
+    },
     /// A snapshot does not hold this path.
     #[error("no path {path} in snapshot {snapshot}")]
     UnknownPath {
@@ -206,6 +218,8 @@ impl Error {
             Self::PasswordNeeded { .. }
             | Self::NotEncrypted { .. }
             | Self::WrongPassword { .. }
+            | Self::Protected { .. }
+            | Self::EmptiesGroup { .. }
             | Self::Key { .. } => ErrorKind::Denied,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::LostObject { .. }

@@ -43,6 +43,7 @@ mod error;
 mod limits;
 mod progress;
 mod repository;
+mod retention;
 
 pub use archive::*;
 pub use error::{Error, Result};
@@ -55,6 +56,11 @@ pub use repo_format::{
 };
 pub use repo_store::Store;
 pub use repository::{
-    Access, Amount, CheckOptions, CheckReport, CreateOptions, GcOptions, GcReport, KeyInfo,
-    LogEntry, MaxUnused, OpenOptions, ReadData, Repository, RepositoryStats,
+    Access, Amount, AttributeChange, CheckOptions, CheckReport, CreateOptions, ForgetOptions,
+    Forgotten, GcOptions, GcReport, KeyInfo, LogEntry, MaxUnused, OpenOptions, ReadData,
+    Repository, RepositoryStats,
+};
+pub use retention::{
+    Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,
+    PlannedSnapshot, Policy, plan_forget, plan_forget_ids,
 };

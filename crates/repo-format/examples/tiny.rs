@@ -151,33 +151,20 @@ fn text(seed: u32, lines: u32) -> Vec<u8> {
 
 fn entry(name: &[u8], kind: EntryType) -> Entry {
     Entry {
-        name: name.to_vec(),
-        kind,
         mode: if kind == EntryType::Directory {
             0o750
         } else {
             0o640
         },
-        uid: 0,
-        gid: 0,
         mtime: Timestamp {
             seconds: 1_700_000_000,
             nanos: 123_456_789,
         },
         ctime: Some(Timestamp::default()),
         inode: Some(7),
-        size: 0,
-        content: None,
-        subtree: None,
-        target: None,
-        xattrs: None,
-        device: None,
-        link: None,
         policy: Some(0),
         user: Some("root".to_owned()),
-        group: None,
-        totals: None,
-        torn: None,
+        ..Entry::new(name, kind)
     }
 }
 
@@ -323,6 +310,7 @@ fn snapshot(root: Entry, time_ms: i64) -> SnapshotRef {
     SnapshotRef {
         snapshot: snapshot.into(),
         tags: vec!["first".to_owned()],
+        protected: None,
     }
 }
 
@@ -401,6 +389,7 @@ fn main() -> Result<()> {
             retag: vec![Retag {
                 id,
                 tags: vec!["kept".to_owned()],
+                protected: Some(true),
             }],
             ..Commit::default()
         },
@@ -422,6 +411,7 @@ fn main() -> Result<()> {
                 hash: previous,
                 snapshots: vec![SnapshotRef {
                     tags: vec!["kept".to_owned()],
+                    protected: Some(true),
                     ..second.clone()
                 }],
                 indexes: vec![first_index, second_index],

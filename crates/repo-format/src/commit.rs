@@ -85,6 +85,17 @@ pub struct SnapshotRef {
     /// Sorted, without repeats.
     #[n(1)]
     pub tags: Vec<String>,
+    /// True when no `forget` may remove it; absent otherwise, never false.
+    #[n(2)]
+    pub protected: Option<bool>,
+}
+
+impl SnapshotRef {
+    /// Whether no `forget` may remove it.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.protected == Some(true)
+    }
 }
 
 /// A change of a snapshot's attributes.
@@ -97,6 +108,9 @@ pub struct Retag {
     /// Its tags from now on.
     #[n(1)]
     pub tags: Vec<String>,
+    /// Whether it is protected from now on; absent leaves that as it is.
+    #[n(2)]
+    pub protected: Option<bool>,
 }
 
 /// One entry of the log.

@@ -222,9 +222,11 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
 }
 
 fn snapshot_refs() -> impl Strategy<Value = Vec<SnapshotRef>> {
-    let one = (snapshot(), any::<Vec<String>>()).prop_map(|(snapshot, tags)| SnapshotRef {
+    let attributes = any::<(Vec<String>, Option<bool>)>();
+    let one = (snapshot(), attributes).prop_map(|(snapshot, (tags, protected))| SnapshotRef {
         snapshot: snapshot.into(),
         tags,
+        protected,
     });
     vec(one, 0..3)
 }
@@ -246,7 +248,7 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
     (
         any::<(u64, [u8; 32], i64, String)>(),
         snapshot_refs(),
-        any::<(Vec<[u8; 32]>, Vec<([u8; 32], Vec<String>)>)>(),
+        any::<(Vec<[u8; 32]>, Vec<([u8; 32], Vec<String>, Option<bool>)>)>(),
         index_refs(),
         vec(any::<[u8; 32]>().prop_map(IndexId), 0..3),
         (packs(), packs()),
@@ -264,9 +266,10 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
                     remove_snapshots: removed.into_iter().map(SnapshotId).collect(),
                     retag: retag
                         .into_iter()
-                        .map(|(id, tags)| Retag {
+                        .map(|(id, tags, protected)| Retag {
                             id: SnapshotId(id),
                             tags,
+                            protected,
                         })
                         .collect(),
                     add_indexes,

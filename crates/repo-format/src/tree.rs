@@ -143,6 +143,35 @@ pub struct Entry {
     pub torn: Option<bool>,
 }
 
+impl Entry {
+    /// An entry of which nothing but name and kind is known: no rights, owner 0, no content.
+    #[must_use]
+    pub fn new(name: impl Into<Vec<u8>>, kind: EntryType) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            ctime: None,
+            inode: None,
+            size: 0,
+            content: None,
+            subtree: None,
+            target: None,
+            xattrs: None,
+            device: None,
+            link: None,
+            policy: None,
+            user: None,
+            group: None,
+            totals: None,
+            torn: None,
+        }
+    }
+}
+
 /// Sums over everything below a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Totals {

@@ -1,37 +1,15 @@
-use repo_core::{Entry, EntryType, PathBytes, Snapshot, SnapshotStats, Timestamp};
+use repo_core::{Entry, EntryType, PathBytes, Snapshot, SnapshotStats};
 
 use super::*;
 
 fn known(time_ms: i64, host: &str, path: &str, tags: &[&str]) -> SnapshotRef {
-    let root = Entry {
-        name: Vec::new(),
-        kind: EntryType::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Timestamp::default(),
-        ctime: None,
-        inode: None,
-        size: 0,
-        content: None,
-        subtree: None,
-        target: None,
-        xattrs: None,
-        device: None,
-        link: None,
-        policy: None,
-        user: None,
-        group: None,
-        totals: None,
-        torn: None,
-    };
     SnapshotRef {
         snapshot: Snapshot {
             time_ms,
             host: host.to_owned(),
             user: String::new(),
             paths: vec![PathBytes(path.into())],
-            root,
+            root: Entry::new(b"", EntryType::Directory),
             parent: None,
             stats: SnapshotStats::default(),
             program: String::new(),
@@ -41,6 +19,7 @@ fn known(time_ms: i64, host: &str, path: &str, tags: &[&str]) -> SnapshotRef {
         }
         .into(),
         tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+        protected: None,
     }
 }
 

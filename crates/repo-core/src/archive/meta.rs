@@ -113,8 +113,6 @@ pub(crate) fn entry(name: &[u8], kind: EntryType, stat: &Stat, names: &Names) ->
     let device = matches!(kind, EntryType::CharDevice | EntryType::BlockDevice);
     let linked = kind != EntryType::Directory && stat.st_nlink > 1;
     Entry {
-        name: name.to_vec(),
-        kind,
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
@@ -126,20 +124,14 @@ pub(crate) fn entry(name: &[u8], kind: EntryType, stat: &Stat, names: &Names) ->
         } else {
             0
         },
-        content: None,
-        subtree: None,
-        target: None,
-        xattrs: None,
         device: device.then_some(stat.st_rdev),
         link: linked.then_some(FileKey {
             device: stat.st_dev,
             inode: stat.st_ino,
         }),
-        policy: None,
         user: names.users.get(&stat.st_uid).cloned(),
         group: names.groups.get(&stat.st_gid).cloned(),
-        totals: None,
-        torn: None,
+        ..Entry::new(name, kind)
     }
 }
 

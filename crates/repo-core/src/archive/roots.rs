@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use repo_format::tree::{Entry, EntryType, Timestamp};
+use repo_format::tree::{Entry, EntryType};
 use rustix::fs::{Mode, OFlags};
 
 use crate::archive::batch::Batch;
@@ -175,26 +175,10 @@ fn open_root(path: &Path) -> Result<(std::os::fd::OwnedFd, bool)> {
 /// A directory that stands for the place of another path and was not read itself.
 pub(crate) fn synthetic(name: &[u8]) -> Entry {
     Entry {
-        name: name.to_vec(),
-        kind: EntryType::Directory,
         mode: 0o755,
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        mtime: Timestamp::default(),
-        ctime: None,
-        inode: None,
-        size: 0,
-        content: None,
-        subtree: None,
-        target: None,
-        xattrs: None,
-        device: None,
-        link: None,
-        policy: None,
-        user: None,
-        group: None,
-        totals: None,
-        torn: None,
+        ..Entry::new(name, EntryType::Directory)
     }
 }
 

@@ -211,6 +211,7 @@ fn publish(
     let reference = SnapshotRef {
         snapshot: snapshot.clone().into(),
         tags,
+        protected: None,
     };
     let id = reference.snapshot.id();
     publication.commit(|_| {

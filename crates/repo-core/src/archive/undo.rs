@@ -125,6 +125,7 @@ impl Undo {
             if newest.snapshot(&id).is_some_and(|now| *now != before) {
                 retag.push(Retag {
                     id,
+                    protected: Some(before.is_protected()),
                     tags: before.tags,
                 });
             }

@@ -3,8 +3,10 @@
 //! Knows nothing of files and directories; `archive` puts those on top.
 
 mod access;
+mod attributes;
 mod check;
 mod directory;
+mod forget;
 mod gc;
 mod index;
 mod keys;
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use repo_chunker::{Chunker, Params};
-use repo_format::commit::{Commit, Retag, SnapshotRef};
+use repo_format::commit::{Commit, SnapshotRef};
 use repo_format::config::{self, Config, Features, Operation, PublicKeys};
 use repo_format::{
     Cipher, ErrorKind, KeyId, KeyRing, RepositoryId, Secrets, SessionId, SnapshotId, keyslot,
@@ -31,7 +33,9 @@ use repo_store::{Put, Store};
 use tokio::runtime::Handle;
 
 pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
+pub use attributes::AttributeChange;
 pub use check::{CheckOptions, CheckReport, ReadData};
+pub use forget::{ForgetOptions, Forgotten};
 pub use gc::{Amount, GcOptions, GcReport, MaxUnused};
 pub use stats::RepositoryStats;
 
@@ -61,8 +65,12 @@ pub struct LogEntry {
     pub added: Vec<SnapshotId>,
     /// Snapshots removed.
     pub removed: Vec<SnapshotId>,
-    /// Snapshots whose tags changed.
+    /// Snapshots whose tags were set.
     pub retagged: Vec<SnapshotId>,
+    /// Those of them that were protected.
+    pub protected: Vec<SnapshotId>,
+    /// Those of them whose protection was lifted.
+    pub unprotected: Vec<SnapshotId>,
     /// Index objects added.
     pub indexes_added: usize,
     /// Index objects removed.
@@ -299,9 +307,16 @@ impl Repository {
         while number > 0 && entries.len() < limit {
             let commit = self.inner.log.read(number).await?;
             let ids = |refs: &[SnapshotRef]| refs.iter().map(|r| r.snapshot.id()).collect();
+            let turned = |protected: bool| {
+                let turned = commit.retag.iter();
+                let turned = turned.filter(|change| change.protected == Some(protected));
+                turned.map(|change| change.id).collect()
+            };
             entries.push(LogEntry {
                 number,
                 time_ms: commit.time_ms,
+                protected: turned(true),
+                unprotected: turned(false),
                 action: commit.action,
                 added: ids(&commit.add_snapshots),
                 removed: commit.remove_snapshots,
@@ -312,24 +327,6 @@ impl Repository {
             number -= 1;
         }
         Ok(entries)
-    }
-
-    /// Replaces the tags of snapshots, in one commit.
-    pub async fn retag(&self, changes: &[(SnapshotId, Vec<String>)], action: &str) -> Result<()> {
-        self.commit(None, action, |state| {
-            let mut commit = Commit::default();
-            for (id, tags) in changes {
-                if state.snapshot(id).is_none() {
-                    return Err(Error::UnknownSnapshot { id: id.to_hex() });
-                }
-                let mut tags = tags.clone();
-                tags.sort_unstable();
-                tags.dedup();
-                commit.retag.push(Retag { id: *id, tags });
-            }
-            Ok(commit)
-        })
-        .await
     }
 
     /// Commits what `build` makes of the newest state. See [`Log::commit`].

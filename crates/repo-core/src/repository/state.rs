@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use repo_format::commit::{Checkpoint, Commit, CommitHash, IndexRef, SnapshotRef};
+use repo_format::commit::{Checkpoint, Commit, CommitHash, IndexRef, Retag, SnapshotRef};
 use repo_format::{IndexId, PackId, SnapshotId};
 
 use crate::error::{Error, Result};
@@ -38,18 +38,22 @@ impl State {
                 number: commit.number,
             });
         }
+        let removed: BTreeSet<SnapshotId> = commit.remove_snapshots.into_iter().collect();
         self.snapshots
-            .retain(|known| !commit.remove_snapshots.contains(&known.snapshot.id()));
+            .retain(|known| !removed.contains(&known.snapshot.id()));
         self.snapshots.extend(commit.add_snapshots);
-        let retag: BTreeMap<SnapshotId, Vec<String>> = commit
+        let retag: BTreeMap<SnapshotId, Retag> = commit
             .retag
             .into_iter()
-            .map(|change| (change.id, change.tags))
+            .map(|change| (change.id, change))
             .collect();
         if !retag.is_empty() {
             for known in &mut self.snapshots {
-                if let Some(tags) = retag.get(&known.snapshot.id()) {
-                    known.tags.clone_from(tags);
+                if let Some(change) = retag.get(&known.snapshot.id()) {
+                    known.tags.clone_from(&change.tags);
+                    if let Some(protected) = change.protected {
+                        known.protected = protected.then_some(true);
+                    }
                 }
             }
         }

@@ -1,15 +1,19 @@
 use proptest::prelude::*;
 
 use super::{
-    Checkpoint, Commit, LogName, checkpoint_path, decode_checkpoint, decode_commit, hash, open,
-    open_checkpoint, parse_path, path, seal, seal_checkpoint, seal_record,
+    Checkpoint, Commit, LogName, Retag, SnapshotRef, checkpoint_path, decode_checkpoint,
+    decode_commit, hash, open, open_checkpoint, parse_path, path, seal, seal_checkpoint,
+    seal_record,
 };
 use crate::Error;
-use crate::codec::encode_cbor;
+use crate::codec::{decode_cbor, encode_cbor};
+use crate::id::SnapshotId;
 use crate::limits::COMMIT_MAX;
 use crate::sample::{self, CIPHERS, SESSION, noise, ring};
 use crate::seal::ObjectKind;
 use crate::secrets::Cipher;
+use crate::snapshot::{Snapshot, SnapshotRecord, SnapshotStats};
+use crate::tree::{Entry, EntryType};
 
 fn commit() -> Commit {
     Commit {
@@ -18,6 +22,23 @@ fn commit() -> Commit {
         action: "snapshot".to_owned(),
         ..Commit::default()
     }
+}
+
+fn snapshot() -> SnapshotRecord {
+    Snapshot {
+        time_ms: 1,
+        host: String::new(),
+        user: String::new(),
+        paths: Vec::new(),
+        root: Entry::new(b"", EntryType::Directory),
+        parent: None,
+        stats: SnapshotStats::default(),
+        program: String::new(),
+        description: None,
+        source: None,
+        duration_ms: 0,
+    }
+    .into()
 }
 
 proptest! {
@@ -106,6 +127,42 @@ fn a_commit_opens_under_its_number_and_kind_only() {
         open(&ring, 6, &crossed.unwrap()),
         Err(Error::Malformed { .. })
     ));
+}
+
+#[test]
+fn what_is_not_protected_is_encoded_as_before_protection() {
+    let unprotected = Retag {
+        id: SnapshotId([7; 32]),
+        tags: vec!["a".to_owned()],
+        protected: None,
+    };
+    let before = [&b"\xa2\x00\x58\x20"[..], &[7; 32], b"\x01\x81\x61a"].concat();
+    assert_eq!(encode_cbor(&unprotected), before);
+    assert_eq!(decode_cbor::<Retag>("retag", &before).unwrap(), unprotected);
+    for (protected, byte) in [(true, 0xf5), (false, 0xf4)] {
+        let mut changed = before.clone();
+        changed[0] = 0xa3;
+        changed.extend([2, byte]);
+        let change = Retag {
+            protected: Some(protected),
+            ..unprotected.clone()
+        };
+        assert_eq!(encode_cbor(&change), changed);
+    }
+    // A reference begins with the length of its map.
+    let encoded = |protected| {
+        let snapshot = SnapshotRef {
+            snapshot: snapshot(),
+            tags: Vec::new(),
+            protected,
+        };
+        assert_eq!(snapshot.is_protected(), protected == Some(true));
+        encode_cbor(&snapshot)
+    };
+    let (plain, protected) = (encoded(None), encoded(Some(true)));
+    assert_eq!((plain[0], protected[0]), (0xa2, 0xa3));
+    assert_eq!(protected[1..plain.len()], plain[1..]);
+    assert_eq!(protected[plain.len()..], [2, 0xf5]);
 }
 
 #[test]

@@ -8,26 +8,8 @@ use crate::sample;
 
 fn file(name: &[u8]) -> Entry {
     Entry {
-        name: name.to_vec(),
-        kind: EntryType::File,
         mode: 0o644,
-        uid: 0,
-        gid: 0,
-        mtime: Timestamp::default(),
-        ctime: None,
-        inode: None,
-        size: 0,
-        content: None,
-        subtree: None,
-        target: None,
-        xattrs: None,
-        device: None,
-        link: None,
-        policy: None,
-        user: None,
-        group: None,
-        totals: None,
-        torn: None,
+        ..Entry::new(name, EntryType::File)
     }
 }
 

@@ -5,26 +5,11 @@ use super::{balance, content_differs, metadata_differs, sums};
 
 fn file(size: u64) -> Entry {
     Entry {
-        name: b"f".to_vec(),
-        kind: EntryType::File,
         mode: 0o644,
         uid: 1,
         gid: 1,
-        mtime: Timestamp::default(),
-        ctime: None,
-        inode: None,
         size,
-        content: None,
-        subtree: None,
-        target: None,
-        xattrs: None,
-        device: None,
-        link: None,
-        policy: None,
-        user: None,
-        group: None,
-        totals: None,
-        torn: None,
+        ..Entry::new(b"f", EntryType::File)
     }
 }
 
