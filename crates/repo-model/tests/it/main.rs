@@ -1,5 +1,10 @@
 //! The protocol holds in every state, and loses data without any one of its rules.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures and the losses are for whoever reads the run"
+)]
+
 use repo_model::{BASE, Config, DELTA, OTHER, Protocol, Rule};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
@@ -70,11 +75,11 @@ fn holds(config: Config, states: usize, landmarks: bool) {
         .join();
     for property in checker.model().properties() {
         let found = checker.discovery(property.name);
-        if let (Expectation::Always, Some(path)) = (&property.expectation, &found) {
-            panic!("{}: {:#?}", property.name, path.clone().into_actions());
-        }
-        if landmarks && matches!(property.expectation, Expectation::Sometimes) {
-            assert!(found.is_some(), "never: {}", property.name);
+        let path = found.map(stateright::Path::into_actions);
+        if matches!(property.expectation, Expectation::Always) {
+            assert!(path.is_none(), "not always: {}: {path:#?}", property.name);
+        } else if landmarks {
+            assert!(path.is_some(), "never: {}", property.name);
         }
     }
     println!(
@@ -120,7 +125,7 @@ fn writers_that_begin_again_lose_nothing() {
 
 #[test]
 fn rewriting_loses_nothing() {
-    holds(to_rewrite(), 0, false);
+    holds(to_rewrite(), 105_125, false);
 }
 
 #[test]
