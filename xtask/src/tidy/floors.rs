@@ -32,6 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("repo-testkit", &CORE_AND_BELOW),
+    ("repo-model", &[]),
     ("xtask", &[]),
 ];
 
