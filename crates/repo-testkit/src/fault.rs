@@ -84,6 +84,11 @@ impl FaultStore {
         self
     }
 
+    /// Does nothing more from now on, as if the network went away.
+    pub fn stop(&self) {
+        self.plan.left.store(0, Ordering::SeqCst);
+    }
+
     /// Ends all faults, as if the network came back.
     pub fn heal(&self) {
         for fault in [&self.plan.left, &self.plan.lost, &self.plan.torn] {

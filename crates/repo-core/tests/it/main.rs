@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod gc;
 mod repository;
 mod requests;
 mod restore;
