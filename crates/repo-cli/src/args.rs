@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, diff, init, key, log, ls, restore, snapshot, snapshots, stats, tag,
+    cat, check, completions, diff, forget, init, key, log, ls, restore, snapshot, snapshots, stats,
+    tag,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -91,11 +92,13 @@ pub(crate) enum Command {
     Restore(restore::RestoreArgs),
     /// Compare two snapshots.
     Diff(diff::DiffArgs),
+    /// Forget snapshots, by a policy or by name.
+    Forget(forget::ForgetArgs),
     /// Verify the repository.
     Check(check::CheckArgs),
     /// List and change the passwords that open the repository.
     Key(key::KeyArgs),
-    /// Change the tags of snapshots.
+    /// Change the tags of snapshots, and protect them.
     Tag(tag::TagArgs),
     /// Say what the repository holds and occupies.
     Stats(stats::StatsArgs),

@@ -165,6 +165,8 @@ fn advice(error: &Error) -> Option<&'static str> {
         }
         Error::NotEncrypted { .. } => Some("give no password if this is the repository you mean"),
         Error::UnknownSnapshot { .. } => Some("`repo snapshots` lists what there is"),
+        Error::Protected { .. } => Some("`repo tag --unprotect` lifts the protection"),
+        Error::EmptiesGroup { .. } => Some("--allow-empty forgets them all"),
         Error::UnknownPath { .. } => Some("`repo ls` lists what the snapshot holds"),
         Error::RolledBack { .. } => {
             Some("if the repository was put back on purpose, delete its cache directory")

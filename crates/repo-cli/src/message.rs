@@ -14,9 +14,11 @@ use serde::Serialize;
 use crate::show;
 
 mod change;
+mod forget;
 mod repository;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
+pub(crate) use forget::{ForgetMessage, ForgetSummary};
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CreatedMessage, KeyChangeMessage, KeyMessage, StatsMessage,
     TagsMessage,
@@ -85,6 +87,7 @@ pub(crate) struct SnapshotMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     paths_hex: Option<Vec<String>>,
     tags: &'a [String],
+    protected: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +116,7 @@ impl<'a> From<&'a SnapshotRef> for SnapshotMessage<'a> {
             paths: exact.into_iter().map(|(text, _)| text).collect(),
             paths_hex: paths_hex.then(|| snapshot.paths.iter().map(|path| hex(&path.0)).collect()),
             tags: &known.tags,
+            protected: known.is_protected(),
             description: snapshot.description.as_deref(),
             parent: snapshot.parent.map(|id| id.to_hex()),
             source: snapshot.source.as_deref(),

@@ -96,6 +96,16 @@ pub(crate) fn short(id: &SnapshotId) -> String {
     hex
 }
 
+/// The first `max` of a list, and how many more there are.
+pub(crate) fn some(list: &[String], max: usize) -> String {
+    let mut text = list[..list.len().min(max)].join(" ");
+    if list.len() > max {
+        let more = grouped((list.len() - max) as u64);
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
 /// Bytes of a path for a person: what is not printable, and `\`, as escapes.
 pub(crate) fn path(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());

@@ -8,6 +8,9 @@ use crate::exit::{Exit, Failure};
 use crate::message::CommitMessage;
 use crate::show;
 
+/// Ids of a kind that a line names; of more it says how many.
+const NAMED_MAX: usize = 20;
+
 /// Arguments of `log`.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
@@ -33,6 +36,8 @@ fn message(entry: &LogEntry) -> CommitMessage {
         added: ids(&entry.added),
         removed: ids(&entry.removed),
         retagged: ids(&entry.retagged),
+        protected: ids(&entry.protected),
+        unprotected: ids(&entry.unprotected),
         indexes_added: entry.indexes_added,
         indexes_removed: entry.indexes_removed,
         shown: line(entry),
@@ -50,11 +55,13 @@ fn line(entry: &LogEntry) -> String {
         ("added", &entry.added),
         ("removed", &entry.removed),
         ("retagged", &entry.retagged),
+        ("protected", &entry.protected),
+        ("unprotected", &entry.unprotected),
     ];
     for (what, ids) in changes {
         if !ids.is_empty() {
             let ids: Vec<String> = ids.iter().map(show::short).collect();
-            line.push_str(&format!("; {what} {}", ids.join(" ")));
+            line.push_str(&format!("; {what} {}", show::some(&ids, NAMED_MAX)));
         }
     }
     line

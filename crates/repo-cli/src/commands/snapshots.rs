@@ -62,11 +62,21 @@ fn row(known: &SnapshotRef) -> Vec<String> {
         show::short(&snapshot.id()),
         show::local_time(snapshot.time_ms),
         show::path(snapshot.host.as_bytes()),
-        show::path(known.tags.join(",").as_bytes()),
+        tags(known),
         show::grouped(snapshot.stats.files),
         show::bytes(snapshot.stats.bytes),
         paths.join(", "),
     ]
+}
+
+/// Its tags, and whether it is protected.
+fn tags(known: &SnapshotRef) -> String {
+    let tags = show::path(known.tags.join(",").as_bytes());
+    match (known.is_protected(), tags.is_empty()) {
+        (false, _) => tags,
+        (true, true) => "[protected]".to_owned(),
+        (true, false) => format!("{tags} [protected]"),
+    }
 }
 
 /// Keeps the last `newest` of each host and paths, in the same order.

@@ -1,15 +1,18 @@
-//! `repo tag`: changes the tags of snapshots, in one commit.
+//! `repo tag`: changes the tags and the protection of snapshots, in one commit.
 
 use std::collections::BTreeSet;
 
 use clap::Args;
-use repo_core::SnapshotRef;
+use repo_core::{AttributeChange, SnapshotRef};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::message::TagsMessage;
 use crate::select::{self, Filter, split_tags};
 use crate::show;
+
+/// Ids that the log names; of more it says how many.
+const NAMED_MAX: usize = 8;
 
 /// Arguments of `tag`.
 #[derive(Debug, Args)]
@@ -18,7 +21,7 @@ pub(crate) struct TagArgs {
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
     /// Add tags. May be repeated.
-    #[arg(long, value_name = "TAG[,TAG]", required_unless_present_any = ["remove", "set"])]
+    #[arg(long, value_name = "TAG[,TAG]", required_unless_present_any = ["remove", "set", "protect", "unprotect"])]
     add: Vec<String>,
     /// Remove tags. May be repeated.
     #[arg(long, value_name = "TAG[,TAG]")]
@@ -26,6 +29,12 @@ pub(crate) struct TagArgs {
     /// Replace all tags by these; an empty text leaves none. May be repeated.
     #[arg(long, value_name = "TAG[,TAG]", conflicts_with_all = ["add", "remove"])]
     set: Vec<String>,
+    /// Protect them: `forget` leaves them whatever the policy says, and refuses to by name.
+    #[arg(long, conflicts_with = "unprotect")]
+    protect: bool,
+    /// Lift the protection.
+    #[arg(long)]
+    unprotect: bool,
     #[command(flatten)]
     filter: Filter,
     /// Say what would change, and change nothing.
@@ -43,22 +52,28 @@ pub(crate) async fn run(context: &Context, args: TagArgs) -> Result<Exit, Failur
     let known = repository.snapshots();
     let mut changes = Vec::new();
     for chosen in choose(&known, &args)? {
-        let tags = changed(&chosen.tags, &args);
-        if tags != chosen.tags {
-            changes.push((chosen.snapshot.id(), tags));
+        if let Some(change) = change(chosen, &args) {
+            changes.push((chosen, change));
         }
     }
     if !changes.is_empty() && !args.dry_run {
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(chosen, change)| (chosen.snapshot.id(), change.clone()))
+            .collect();
         let ids: Vec<String> = changes.iter().map(|(id, _)| show::short(id)).collect();
-        let action = context.action(&format!("tag {}", ids.join(" ")))?;
-        repository.retag(&changes, &action).await?;
+        let action = context.action(&format!("tag {}", show::some(&ids, NAMED_MAX)))?;
+        repository.change_attributes(&changes, &action).await?;
     }
-    for (id, tags) in &changes {
-        let id = id.to_hex();
-        context.output.show(&TagsMessage { id, tags })?;
+    for (chosen, change) in &changes {
+        context.output.show(&TagsMessage {
+            id: chosen.snapshot.id().to_hex(),
+            tags: change.tags.as_ref().unwrap_or(&chosen.tags),
+            protected: change.protected.unwrap_or(chosen.is_protected()),
+        })?;
     }
     if changes.is_empty() && !context.output.is_json() {
-        context.output.line("no tag changed")?;
+        context.output.line("nothing changed")?;
     }
     Ok(Exit::Ok)
 }
@@ -78,6 +93,21 @@ fn choose<'a>(known: &'a [SnapshotRef], args: &TagArgs) -> Result<Vec<&'a Snapsh
         }
     }
     Ok(chosen)
+}
+
+/// What is to change of a snapshot, if anything.
+fn change(chosen: &SnapshotRef, args: &TagArgs) -> Option<AttributeChange> {
+    let tags = changed(&chosen.tags, args);
+    let protected = match (args.protect, args.unprotect) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    let change = AttributeChange {
+        tags: (tags != chosen.tags).then_some(tags),
+        protected: protected.filter(|protected| *protected != chosen.is_protected()),
+    };
+    (change != AttributeChange::default()).then_some(change)
 }
 
 fn changed(before: &[String], args: &TagArgs) -> Vec<String> {
@@ -109,6 +139,8 @@ mod tests {
             add: owned(add),
             remove: owned(remove),
             set: owned(set),
+            protect: false,
+            unprotect: false,
             filter: Filter::default(),
             dry_run: false,
         };

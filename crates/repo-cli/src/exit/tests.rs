@@ -86,6 +86,9 @@ fn errors_of_the_library_have_their_codes() {
         (Error::LostRace { attempts: 3 }, Exit::Conflict),
         (Error::MissingCommit { number: 7 }, Exit::Damage),
         (Error::UnknownSnapshot { id: "ab".into() }, Exit::Failed),
+        (Error::Protected { id: "ab".into() }, Exit::Failed),
+        (Error::EmptiesGroup { group: "g".into() }, Exit::Failed),
+        (Error::Overtaken { why: "w".into() }, Exit::Conflict),
         (Error::Cancelled, Exit::Cancelled),
         (
             Error::Io {

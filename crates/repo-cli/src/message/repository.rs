@@ -111,12 +111,13 @@ impl Display for KeyChangeMessage {
     }
 }
 
-/// The tags of a snapshot after a change.
+/// The tags and protection of a snapshot after a change.
 #[derive(Serialize)]
 #[serde(tag = "message_type", rename = "tags")]
 pub(crate) struct TagsMessage<'a> {
     pub(crate) id: String,
     pub(crate) tags: &'a [String],
+    pub(crate) protected: bool,
 }
 
 impl Display for TagsMessage<'_> {
@@ -125,7 +126,8 @@ impl Display for TagsMessage<'_> {
             [] => "no tags".to_owned(),
             tags => tags.join(", "),
         };
-        write!(f, "snapshot {}: {tags}", &self.id[..8])
+        let protected = if self.protected { ", protected" } else { "" };
+        write!(f, "snapshot {}: {tags}{protected}", &self.id[..8])
     }
 }
 
@@ -196,6 +198,8 @@ pub(crate) struct CommitMessage {
     pub(crate) added: Vec<String>,
     pub(crate) removed: Vec<String>,
     pub(crate) retagged: Vec<String>,
+    pub(crate) protected: Vec<String>,
+    pub(crate) unprotected: Vec<String>,
     pub(crate) indexes_added: usize,
     pub(crate) indexes_removed: usize,
     #[serde(skip)]

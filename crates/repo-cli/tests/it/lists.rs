@@ -223,7 +223,7 @@ fn tags_change_without_the_snapshot() {
 
     let stdout = home.ok(["tag", "--add", "b,a", "--remove", "old", &first[..8]]);
     assert_eq!(stdout, format!("snapshot {}: a, b\n", &first[..8]));
-    assert_eq!(home.ok(["tag", "--add", "a", &first]), "no tag changed\n");
+    assert_eq!(home.ok(["tag", "--add", "a", &first]), "nothing changed\n");
     let tags = |id: &str| {
         let messages = home.json(["snapshots"]);
         let found = messages.iter().find(|message| message["id"] == id);

@@ -7,6 +7,7 @@ mod driver;
 mod errors;
 mod files;
 mod first_use;
+mod forget;
 mod json;
 mod keys;
 mod lists;

@@ -3,6 +3,7 @@
 
 mod access;
 mod features;
+mod forget;
 mod log;
 
 use std::collections::BTreeMap;

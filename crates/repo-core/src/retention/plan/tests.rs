@@ -509,7 +509,7 @@ proptest! {
         let newest_first: Vec<i64> = times.iter().rev().copied().collect();
         let snapshots = &plan.groups[0].snapshots;
         let planned = snapshots.iter().map(|p| p.known.snapshot.time_ms);
-        prop_assert_eq!(planned.collect::<Vec<_>>(), newest_first.clone());
+        prop_assert_eq!(&planned.collect::<Vec<_>>(), &newest_first);
         let kept = snapshots.iter().enumerate().filter(|(_, p)| p.is_kept());
         let kept: BTreeSet<usize> = kept.map(|(at, _)| at).collect();
         prop_assert_eq!(kept, naive(&newest_first, &policy));
