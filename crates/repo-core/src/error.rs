@@ -203,6 +203,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether something that was named is not there: lost, or moved or deleted by a collector.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::MissingBlob { .. } | Self::LostObject { .. })
+            || matches!(self, Self::Store(source) if source.kind() == ErrorKind::NotFound)
+    }
+
     /// What the caller can do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use repo_format::commit::{Commit, IndexRef};
-use repo_format::{BlobId, BlobKind, ErrorKind, SessionId, Texture};
+use repo_format::{BlobId, BlobKind, SessionId, Texture};
 
 use crate::archive::reach::reach;
 use crate::archive::tree::Trees;
@@ -180,9 +180,7 @@ fn taken(why: &str) -> Error {
 
 /// What was condemned and is deleted by now cannot be stored anew.
 fn deleted(error: Error) -> Error {
-    let lost = matches!(error, Error::MissingBlob { .. } | Error::LostObject { .. })
-        || error.kind() == ErrorKind::NotFound;
-    if lost {
+    if error.is_lost() {
         return taken("what it relies on was collected and deleted");
     }
     error

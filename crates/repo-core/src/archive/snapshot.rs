@@ -61,9 +61,11 @@ impl Repository {
                     |run, workers, parent| walk(run, workers, &roots, parent),
                 );
                 match taken {
-                    // What it relied on was deleted meanwhile; the next attempt relies on the
-                    // newest state.
-                    Err(Error::Overtaken { .. }) if attempt < SNAPSHOT_ATTEMPTS => attempt += 1,
+                    Err(error)
+                        if attempt < SNAPSHOT_ATTEMPTS && overtaken(repository, &error)? =>
+                    {
+                        attempt += 1;
+                    }
                     taken => return taken,
                 }
             }
@@ -110,6 +112,15 @@ impl Repository {
         })
         .await
     }
+}
+
+/// Whether a snapshot failed because what it relied on was collected meanwhile. Then the next
+/// attempt, which relies on the newest state, may succeed.
+fn overtaken(repository: &Repository, error: &Error) -> Result<bool> {
+    if matches!(error, Error::Overtaken { .. }) {
+        return Ok(true);
+    }
+    Ok(error.is_lost() && repository.renewed()?.is_some())
 }
 
 /// What every kind of snapshot shares: parent, session, commit.

@@ -3,7 +3,7 @@
 //! Iterators hold one node per level, so a directory of a million entries or a file of a million
 //! chunks is walked in constant memory. Blocks on the store; for worker threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use repo_format::tree::{Child, Entry, Node};
 use repo_format::{BlobId, BlobKind, Content, Extent, decode_extents, limits};
@@ -16,7 +16,8 @@ use crate::repository::{Blob, IndexSet, Repository};
 pub(crate) struct Trees {
     repository: Repository,
     index: Arc<IndexSet>,
-    fallback: Option<Arc<IndexSet>>,
+    /// Another index, asked when a blob is not where the first one says.
+    fallback: Arc<OnceLock<Option<Arc<IndexSet>>>>,
 }
 
 impl Trees {
@@ -29,14 +30,16 @@ impl Trees {
         Self {
             repository: repository.clone(),
             index,
-            fallback: None,
+            fallback: Arc::default(),
         }
     }
 
     /// Asks `fallback` for blobs that the index does not locate or whose pack is deleted.
-    pub(crate) fn with_fallback(mut self, fallback: Arc<IndexSet>) -> Self {
-        self.fallback = Some(fallback);
-        self
+    pub(crate) fn with_fallback(self, fallback: Arc<IndexSet>) -> Self {
+        Self {
+            fallback: Arc::new(OnceLock::from(Some(fallback))),
+            ..self
+        }
     }
 
     pub(crate) fn index(&self) -> &Arc<IndexSet> {
@@ -56,14 +59,18 @@ impl Trees {
         self.read(BlobKind::Tree, id)
     }
 
-    /// A blob through the index, or else through the fallback.
+    /// A blob through the index. When it is not there, a collector may have moved it since: then
+    /// through the fallback, which is the index of the newest state unless another one was given.
     pub(crate) fn read(&self, kind: BlobKind, id: &BlobId) -> Result<Blob> {
         let segments = &self.repository.inner.segments;
-        match (segments.blob(&self.index, kind, id), &self.fallback) {
-            (Err(Error::MissingBlob { .. } | Error::LostObject { .. }), Some(fallback)) => {
-                segments.blob(fallback, kind, id)
-            }
-            (found, _) => found,
+        let error = match segments.blob(&self.index, kind, id) {
+            Err(error) if error.is_lost() => error,
+            found => return found,
+        };
+        let newest = || self.repository.renewed().ok().flatten();
+        match self.fallback.get_or_init(newest) {
+            Some(fallback) => segments.blob(fallback, kind, id),
+            None => Err(error),
         }
     }
 

@@ -448,6 +448,16 @@ impl Repository {
         Ok((state, index))
     }
 
+    /// Reads the log once more; the index of the newest state when a collector has committed since.
+    /// Blocks; call it from a worker thread.
+    pub(crate) fn renewed(&self) -> Result<Option<Arc<IndexSet>>> {
+        let before = self.state().number;
+        self.inner.storage.wait(self.refresh())?;
+        // Another clone of this handle may have read the log since the caller took its index.
+        let (state, index) = self.state_and_index()?;
+        Ok((state.number > before || state.collected_after(0)).then_some(index))
+    }
+
     /// Threads for chunking, hashing and compression: one per core.
     pub(crate) fn pool(&self) -> Result<&rayon::ThreadPool> {
         if let Some(pool) = self.inner.pool.get() {

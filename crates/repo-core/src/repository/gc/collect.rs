@@ -37,19 +37,32 @@ pub(crate) fn collect(
     let mut overtaken = 0;
     loop {
         storage.wait(repository.refresh())?;
-        let round = Round::open(repository, options, mark, progress)?;
-        match round.run(&mut report) {
-            Ok(true) => {}
+        let number = repository.head();
+        let round = Round::open(repository, options, mark, progress);
+        let error = match round.and_then(|round| round.run(&mut report)) {
+            Ok(true) => continue,
             Ok(false) => break,
-            Err(Error::Overtaken { .. }) if overtaken < GC_ATTEMPTS => overtaken += 1,
-            Err(error) => return Err(error),
+            Err(error) => error,
+        };
+        if overtaken == GC_ATTEMPTS || !first_was_another(repository, number, &error)? {
+            return Err(error);
         }
+        overtaken += 1;
     }
     sweep(repository, options, &mut report, progress)?;
     if progress.cancelled() {
         return Err(Error::Cancelled);
     }
     Ok(report)
+}
+
+/// Whether a round failed because another collector was first: what it looked at may be deleted.
+fn first_was_another(repository: &Repository, number: u64, error: &Error) -> Result<bool> {
+    if matches!(error, Error::Overtaken { .. }) {
+        return Ok(true);
+    }
+    repository.inner.storage.wait(repository.refresh())?;
+    Ok(error.is_lost() && repository.state().collected_after(number))
 }
 
 struct Round<'a> {
