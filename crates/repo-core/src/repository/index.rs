@@ -133,9 +133,9 @@ impl IndexObject {
             }
             read => read?,
         };
-        buffer
-            .get(..len)
-            .ok_or(Error::Internal { what: "index block" })
+        buffer.get(..len).ok_or(Error::Internal {
+            what: "index block",
+        })
     }
 
     /// Opens a block to the start of `buffer` and returns its length.
@@ -313,3 +313,6 @@ impl IndexSet {
         totals
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,9 +140,8 @@ impl Repository {
             return Err(refuse("there is no such key"));
         }
         let config_hash = self.inner.config_hash;
-        let stays = |(other, stored): &(KeyId, Bytes)| {
-            other != id && belongs(other, stored, config_hash)
-        };
+        let stays =
+            |(other, stored): &(KeyId, Bytes)| other != id && belongs(other, stored, config_hash);
         if !slots.iter().any(stays) {
             return Err(refuse("it is the last one"));
         }

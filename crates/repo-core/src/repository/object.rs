@@ -76,7 +76,10 @@ impl ObjectSource {
         let Self::Cached(cached) = self else {
             return Ok(());
         };
-        tracing::warn!(key = cached.key, "a cached copy is damaged; fetching it again");
+        tracing::warn!(
+            key = cached.key,
+            "a cached copy is damaged; fetching it again"
+        );
         let fetched = fetch(&cached.storage, &cached.key, cached.size, &cached.path)?;
         // Another thread that was first has fetched the same.
         drop(cached.fresh.set(fetched));
