@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-
 use std::fs;
 use std::io::Cursor;
 use std::sync::Arc;
