@@ -14,10 +14,6 @@ use driver::Fault;
 const POINTS_MIN: u64 = 300;
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::print_stderr,
-    reason = "the figures are for docs/guarantees.md"
-)]
 async fn an_operation_is_done_or_not_wherever_it_stops() {
     let mut runs = Vec::new();
     let mut names = 0;
