@@ -171,6 +171,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::RolledBack { .. } => {
             Some("if the repository was put back on purpose, delete its cache directory")
         }
+        Error::Object { key, .. } if key.starts_with("log/") => {
+            Some("`--at N` restores from the state after commit N, before the damaged one")
+        }
         _ if error.kind() == ErrorKind::Corrupt => Some("`repo check` says what is affected"),
         _ => None,
     }

@@ -9,6 +9,7 @@ mod append_only;
 pub mod conformance;
 pub mod damage;
 pub mod data;
+mod decorator;
 mod fault;
 mod overwriting;
 mod recording;

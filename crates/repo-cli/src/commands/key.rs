@@ -144,6 +144,10 @@ fn find(keys: &[KeyInfo], name: &str) -> Result<KeyId, Failure> {
         let message = format!("no key {shown}: give at least {PREFIX_MIN} characters of its id");
         return Err(Failure::failed(message).hint(hint));
     }
+    // A damaged slot is in no list; who has its whole name from `repo check` can remove it.
+    if let Some(id) = KeyId::from_hex(&prefix) {
+        return Ok(id);
+    }
     let ids = keys.iter().map(|key| key.id);
     let found: Vec<KeyId> = ids.filter(|id| id.to_hex().starts_with(&prefix)).collect();
     match found.as_slice() {
@@ -194,6 +198,7 @@ mod tests {
     fn keys_are_found_by_prefix() {
         let keys = [key(0xab), key(0xcd)];
         assert_eq!(find(&keys, "ABAB"), Ok(keys[0].id));
+        assert_eq!(find(&keys, &"ef".repeat(32)), Ok(KeyId([0xef; 32])));
         for name in ["ab", "xyzw", "ffff", ""] {
             assert!(find(&keys, name).is_err(), "{name}");
         }

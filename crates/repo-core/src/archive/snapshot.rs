@@ -61,9 +61,7 @@ impl Repository {
                     |run, workers, parent| walk(run, workers, &roots, parent),
                 );
                 match taken {
-                    Err(error)
-                        if attempt < SNAPSHOT_ATTEMPTS && overtaken(repository, &error)? =>
-                    {
+                    Err(error) if attempt < SNAPSHOT_ATTEMPTS && overtaken(repository, &error)? => {
                         attempt += 1;
                     }
                     taken => return taken,

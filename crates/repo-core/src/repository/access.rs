@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use repo_chunker::{Params, Sizes};
-use repo_format::config::{ChunkSizes, Config};
-use repo_format::{Cipher, KeyId};
+use repo_format::config::{self, ChunkSizes, Config, Operation};
+use repo_format::{Cipher, ErrorKind, KeyId, limits};
+use repo_store::Store;
 
+use crate::error::{Error, Result};
 use crate::limits::{PACK_SIZE, SEGMENT_SIZE};
+use crate::repository::Repository;
 
 /// What unlocks a repository.
 #[derive(Clone)]
@@ -84,6 +87,49 @@ pub struct KeyInfo {
     pub lanes: u32,
     /// Whether this slot opened the repository.
     pub current: bool,
+}
+
+impl Repository {
+    /// Opens this repository once more with the keys at hand, which spares a key derivation: an
+    /// earlier state, or another way to the same objects. What lies in `store` must have this
+    /// repository's config.
+    ///
+    /// Requests: config, and the log since its newest checkpoint.
+    pub async fn reopen(&self, store: Store, options: &OpenOptions) -> Result<Self> {
+        let (config, config_hash) = read_config(&store).await?;
+        if config_hash != self.inner.config_hash {
+            let what = "config";
+            return Err(Error::object(
+                config::PATH,
+                repo_format::Error::Forged { what },
+            ));
+        }
+        let secrets = self.inner.ring.secrets().clone();
+        let known = (self.inner.key, self.inner.create_only);
+        Self::assemble(store, config, config_hash, secrets, known, options).await
+    }
+}
+
+/// The config, of a version and with features that can be read, and the hash of its bytes.
+pub(crate) async fn read_config(store: &Store) -> Result<(Config, [u8; 32])> {
+    let location = || store.location().to_owned();
+    let stored = match store.get(config::PATH, limits::CONFIG_MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Error::NoRepository {
+                location: location(),
+            });
+        }
+        Err(error) => return Err(Error::Store(error)),
+    };
+    let config = Config::decode(&stored).map_err(|source| Error::object(config::PATH, source))?;
+    config
+        .allows(Operation::Read)
+        .map_err(|source| Error::Unsupported {
+            location: location(),
+            source,
+        })?;
+    Ok((config, Config::hash(&stored)))
 }
 
 pub(crate) fn stored_sizes(sizes: Sizes) -> ChunkSizes {

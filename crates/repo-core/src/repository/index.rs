@@ -67,18 +67,13 @@ impl IndexObject {
             }));
         }
         let source = ObjectSource::open(storage, &key, size, INDEX_RESIDENT_EACH)?;
-        let mut buffer = Vec::new();
-        source.read(0, HEADER_LEN, &mut buffer)?;
-        let header = buffer
-            .first_chunk::<HEADER_LEN>()
-            .ok_or(Error::Internal { what: "header" })?;
-        let opener = Opener::new(ring, ObjectKind::Index, &key, Some(reference.id.0), header)
-            .map_err(bad)?;
-        let end = size - TRAILER_LEN as u64;
-        source.read(end, TRAILER_LEN, &mut buffer)?;
-        let tail_len = Tail::sealed_len(&buffer, size).map_err(bad)?;
-        source.read(end - u64::from(tail_len), tail_len as usize, &mut buffer)?;
-        let tail = Tail::open(&opener, size, &mut buffer).map_err(bad)?;
+        let (opener, tail) = match Self::open_tail(ring, reference, &key, &source) {
+            Err(_) if source.renewable() => {
+                source.renew()?;
+                Self::open_tail(ring, reference, &key, &source)?
+            }
+            opened => opened?,
+        };
         let mut object = Self {
             id: reference.id,
             key,
@@ -92,6 +87,29 @@ impl IndexObject {
             object.resident = Some(object.load()?);
         }
         Ok(object)
+    }
+
+    fn open_tail(
+        ring: &KeyRing,
+        reference: &IndexRef,
+        key: &str,
+        source: &ObjectSource,
+    ) -> Result<(Opener, Tail)> {
+        let bad = |source| Error::object(key, source);
+        let size = reference.size;
+        let mut buffer = Vec::new();
+        source.read(0, HEADER_LEN, &mut buffer)?;
+        let header = buffer
+            .first_chunk::<HEADER_LEN>()
+            .ok_or(Error::Internal { what: "header" })?;
+        let opener =
+            Opener::new(ring, ObjectKind::Index, key, Some(reference.id.0), header).map_err(bad)?;
+        let end = size - TRAILER_LEN as u64;
+        source.read(end, TRAILER_LEN, &mut buffer)?;
+        let tail_len = Tail::sealed_len(&buffer, size).map_err(bad)?;
+        source.read(end - u64::from(tail_len), tail_len as usize, &mut buffer)?;
+        let tail = Tail::open(&opener, size, &mut buffer).map_err(bad)?;
+        Ok((opener, tail))
     }
 
     fn load(&self) -> Result<Vec<u8>> {
@@ -109,10 +127,25 @@ impl IndexObject {
     }
 
     fn open_block<'b>(&self, number: usize, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        let renewable = self.source.renewable();
+        let len = match self.read_block(number, buffer) {
+            Err(_) if renewable => {
+                self.source.renew()?;
+                self.read_block(number, buffer)?
+            }
+            read => read?,
+        };
+        buffer.get(..len).ok_or(Error::Internal {
+            what: "index block",
+        })
+    }
+
+    /// Opens a block to the start of `buffer` and returns its length.
+    fn read_block(&self, number: usize, buffer: &mut Vec<u8>) -> Result<usize> {
         let (offset, len) = self.tail.block_range(number);
         self.source.read(offset, len, buffer)?;
         match self.opener.open(offset, buffer) {
-            Ok(block) => Ok(block),
+            Ok(block) => Ok(block.len()),
             Err(source) => Err(Error::object(self.key.clone(), source)),
         }
     }
@@ -340,3 +373,6 @@ impl IndexSet {
         totals
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,13 +55,45 @@ async fn slots(store: &Store) -> Result<Vec<(KeyId, Bytes)>> {
     Ok(found)
 }
 
+/// Whether the slot `id` is one of the repository with this config, as far as can be seen without
+/// its password.
+fn belongs(id: &KeyId, stored: &[u8], config_hash: [u8; 32]) -> bool {
+    Slot::decode(stored).is_ok_and(|slot| slot.id() == *id && slot.config == config_hash)
+}
+
+/// Deletes the slots that stopped creations left in a place: they open nothing. Only for who has
+/// just created the config, which no other slot can belong to.
+pub(crate) async fn clear_leftovers(store: &Store, config_hash: [u8; 32]) {
+    let clear = async {
+        for (id, stored) in slots(store).await? {
+            if !belongs(&id, &stored, config_hash) {
+                delete(store, &id).await?;
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    // The repository is there all the same; a check names what stays.
+    if let Err(error) = clear.await {
+        tracing::debug!(%error, "key slots of an earlier attempt stay");
+    }
+}
+
+pub(crate) async fn delete(store: &Store, id: &KeyId) -> Result<()> {
+    store.delete(&keyslot::path(id)).await.map_err(Error::Store)
+}
+
 impl Repository {
-    /// The key slots.
+    /// The key slots. One that is damaged is left out; a check names it.
     pub async fn keys(&self) -> Result<Vec<KeyInfo>> {
         let mut keys = Vec::new();
         for (id, stored) in slots(self.inner.storage.store()).await? {
-            let slot = Slot::decode(&stored)
-                .map_err(|source| Error::object(keyslot::path(&id), source))?;
+            let slot = match Slot::decode(&stored) {
+                Ok(slot) => slot,
+                Err(error) => {
+                    tracing::warn!(%id, %error, "ignoring a damaged key slot");
+                    continue;
+                }
+            };
             keys.push(KeyInfo {
                 id,
                 created_ms: slot.created_ms,
@@ -93,8 +125,9 @@ impl Repository {
         Ok(id)
     }
 
-    /// Removes a key slot; never the last one. Whoever copied the slot before can still open the
-    /// repository with its password: only a new master key shuts them out.
+    /// Removes a key slot, a damaged one too; never the last one that can open the repository.
+    /// Whoever copied the slot before can still open the repository with its password: only a new
+    /// master key shuts them out.
     pub async fn remove_key(&self, id: &KeyId) -> Result<()> {
         self.writable()?;
         let refuse = |why| Error::Key {
@@ -106,9 +139,12 @@ impl Repository {
         if !slots.iter().any(|(known, _)| known == id) {
             return Err(refuse("there is no such key"));
         }
-        if slots.len() == 1 {
+        let config_hash = self.inner.config_hash;
+        let stays =
+            |(other, stored): &(KeyId, Bytes)| other != id && belongs(other, stored, config_hash);
+        if !slots.iter().any(stays) {
             return Err(refuse("it is the last one"));
         }
-        store.delete(&keyslot::path(id)).await.map_err(Error::Store)
+        delete(store, id).await
     }
 }

@@ -114,8 +114,9 @@ pub(crate) struct Inner {
 impl Repository {
     /// Creates a repository in an empty place of `store`.
     ///
-    /// Requests: a probe of create-only puts (four), the key slot, the config, and one list.
-    /// The config is written last: until it exists there is no repository.
+    /// Requests: a probe of create-only puts (four), the key slot, the config, and one list; with a
+    /// password one more list, and a get and a delete for each slot that a stopped creation left.
+    /// The config is what makes the repository: until it exists there is none.
     pub async fn create(store: Store, access: &Access, options: &CreateOptions) -> Result<Self> {
         let exists = || Error::AlreadyExists {
             location: store.location().to_owned(),
@@ -143,8 +144,17 @@ impl Repository {
         }
         match store.put_new(config::PATH, Bytes::from(bytes)).await {
             Ok(Put::Created | Put::AlreadyThere) => {}
-            Err(error) if error.kind() == ErrorKind::Conflict => return Err(exists()),
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                // Another creation was first: the slot belongs to no repository.
+                if let Some(id) = &key {
+                    drop(keys::delete(&store, id).await);
+                }
+                return Err(exists());
+            }
             Err(error) => return Err(Error::Store(error)),
+        }
+        if key.is_some() {
+            keys::clear_leftovers(&store, config_hash).await;
         }
         let open = OpenOptions::default();
         Self::assemble(
@@ -164,22 +174,7 @@ impl Repository {
     /// checkpoint.
     pub async fn open(store: Store, access: &Access, options: &OpenOptions) -> Result<Self> {
         let location = store.location().to_owned();
-        let stored = match store.get(config::PATH, limits::CONFIG_MAX).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::NoRepository { location });
-            }
-            Err(error) => return Err(Error::Store(error)),
-        };
-        let config =
-            Config::decode(&stored).map_err(|source| Error::object(config::PATH, source))?;
-        config
-            .allows(Operation::Read)
-            .map_err(|source| Error::Unsupported {
-                location: location.clone(),
-                source,
-            })?;
-        let config_hash = Config::hash(&stored);
+        let (config, config_hash) = access::read_config(&store).await?;
         let (secrets, key) = match (&config.public, access) {
             (Some(public), Access::Plain) => {
                 let secrets = public

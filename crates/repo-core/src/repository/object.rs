@@ -4,6 +4,8 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -15,6 +17,18 @@ pub(crate) enum ObjectSource {
     File(File),
     Memory(Bytes),
     Remote(Storage, String),
+    Cached(Box<Cached>),
+}
+
+/// A copy in the cache. The local disk may have damaged it: then what the store holds counts.
+pub(crate) struct Cached {
+    copy: File,
+    path: PathBuf,
+    storage: Storage,
+    key: String,
+    size: u64,
+    /// Read instead of the copy, once that turned out to be damaged.
+    fresh: OnceLock<ObjectSource>,
 }
 
 impl ObjectSource {
@@ -37,30 +51,46 @@ impl ObjectSource {
             return Ok(Self::Remote(storage.clone(), key.to_owned()));
         };
         let path = cache.join(key);
-        if let Ok(file) = File::open(&path)
-            && file.metadata().is_ok_and(|meta| meta.len() == size)
+        if let Ok(copy) = File::open(&path)
+            && copy.metadata().is_ok_and(|meta| meta.len() == size)
         {
-            return Ok(Self::File(file));
+            return Ok(Self::Cached(Box::new(Cached {
+                copy,
+                path,
+                storage: storage.clone(),
+                key: key.to_owned(),
+                size,
+                fresh: OnceLock::new(),
+            })));
         }
-        let bytes = storage.get(key, size)?;
-        check_len(key, bytes.len() as u64, size)?;
-        // A cache that cannot be written costs memory and speed, not correctness.
-        match write_cached(&path, &bytes).and_then(|()| File::open(&path)) {
-            Ok(file) => return Ok(Self::File(file)),
-            Err(error) => tracing::debug!(%error, key, "could not cache an index object"),
-        }
-        Ok(Self::Memory(bytes))
+        fetch(storage, key, size, &path)
+    }
+
+    /// Whether a failure may be that of a cached copy alone, so that [`Self::renew`] can help.
+    pub(crate) fn renewable(&self) -> bool {
+        matches!(self, Self::Cached(cached) if cached.fresh.get().is_none())
+    }
+
+    /// Drops a cached copy and reads what the store holds from now on.
+    pub(crate) fn renew(&self) -> Result<()> {
+        let Self::Cached(cached) = self else {
+            return Ok(());
+        };
+        tracing::warn!(
+            key = cached.key,
+            "a cached copy is damaged; fetching it again"
+        );
+        let fetched = fetch(&cached.storage, &cached.key, cached.size, &cached.path)?;
+        // Another thread that was first has fetched the same.
+        drop(cached.fresh.set(fetched));
+        Ok(())
     }
 
     /// Replaces `buffer` with `len` bytes from `offset`.
     pub(crate) fn read(&self, offset: u64, len: usize, buffer: &mut Vec<u8>) -> Result<()> {
         buffer.clear();
         match self {
-            Self::File(file) => {
-                buffer.resize(len, 0);
-                file.read_exact_at(buffer, offset)
-                    .map_err(|error| Error::io("read", "a local object", error))
-            }
+            Self::File(file) => read_file(file, offset, len, buffer),
             Self::Memory(bytes) => {
                 let part = usize::try_from(offset)
                     .ok()
@@ -72,8 +102,30 @@ impl ObjectSource {
                 Ok(())
             }
             Self::Remote(storage, key) => storage.read(key, offset..offset + len as u64, buffer),
+            Self::Cached(cached) => match cached.fresh.get() {
+                Some(fresh) => fresh.read(offset, len, buffer),
+                None => read_file(&cached.copy, offset, len, buffer),
+            },
         }
     }
+}
+
+fn read_file(file: &File, offset: u64, len: usize, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.resize(len, 0);
+    file.read_exact_at(buffer, offset)
+        .map_err(|error| Error::io("read", "a local object", error))
+}
+
+/// Reads the object whole and puts a copy to `path`, which replaces what lies there.
+fn fetch(storage: &Storage, key: &str, size: u64, path: &Path) -> Result<ObjectSource> {
+    let bytes = storage.get(key, size)?;
+    check_len(key, bytes.len() as u64, size)?;
+    // A cache that cannot be written costs memory and speed, not correctness.
+    match write_cached(path, &bytes).and_then(|()| File::open(path)) {
+        Ok(file) => return Ok(ObjectSource::File(file)),
+        Err(error) => tracing::debug!(%error, key, "could not cache an index object"),
+    }
+    Ok(ObjectSource::Memory(bytes))
 }
 
 fn check_len(key: &str, len: u64, size: u64) -> Result<()> {
@@ -89,7 +141,7 @@ fn check_len(key: &str, len: u64, size: u64) -> Result<()> {
 }
 
 /// Writes under a temporary name first, so that a reader never sees half an object.
-fn write_cached(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_cached(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(path);
     fs::create_dir_all(parent)?;
     let mut file = tempfile::NamedTempFile::new_in(parent)?;

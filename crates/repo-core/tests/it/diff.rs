@@ -3,32 +3,16 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use repo_core::{
-    Access, Change, ChangeKind, CreateOptions, DiffTotals, Quiet, Repository, SnapshotOptions,
-    SnapshotView, Store,
-};
+use repo_core::{Access, Change, ChangeKind, DiffTotals, Repository, SnapshotView, Store};
 use repo_testkit::data::random;
+
+use crate::fixture::{create, take};
 
 async fn repository() -> Repository {
     let store = Store::open("memory://", &[]).unwrap();
-    Repository::create(store, &Access::Plain, &CreateOptions::default())
-        .await
-        .unwrap()
-}
-
-async fn take(repository: &Repository, source: &Path) -> SnapshotView {
-    let report = repository
-        .snapshot_paths(
-            &[source.to_path_buf()],
-            &SnapshotOptions::default(),
-            Arc::new(Quiet),
-        )
-        .await
-        .unwrap();
-    repository.view(&report.id.unwrap()).unwrap()
+    create(store, &Access::Plain).await
 }
 
 async fn diff(

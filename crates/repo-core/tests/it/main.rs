@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod fixture;
 mod gc;
 mod repository;
 mod requests;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod access;
+mod cache;
 mod features;
 mod forget;
 mod log;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use repo_core::{
-    Access, CreateOptions, OpenOptions, Quiet, Repository, Result, SnapshotId, SnapshotOptions,
-    Store,
+    Access, OpenOptions, Quiet, Repository, Result, SnapshotId, SnapshotOptions, Store,
 };
+
+use crate::fixture;
 
 fn memory() -> Store {
     Store::open("memory://", &[]).unwrap()
@@ -23,9 +25,7 @@ fn memory() -> Store {
 
 async fn create(access: &Access) -> (Repository, Store) {
     let store = memory();
-    let repository = Repository::create(store.clone(), access, &CreateOptions::default())
-        .await
-        .unwrap();
+    let repository = fixture::create(store.clone(), access).await;
     (repository, store)
 }
 

@@ -3,24 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use repo_core::{
-    Access, CreateOptions, OpenOptions, Quiet, Repository, SnapshotOptions, SnapshotView, Store,
-};
+use repo_core::{Access, OpenOptions, Repository, Store};
 use repo_testkit::data::{fill_tree, random};
 use repo_testkit::{FaultStore, Recording, Verb};
+
+use crate::fixture::{self, take};
 
 async fn create() -> (Repository, Store, Recording) {
     let recorder = FaultStore::in_memory();
     let recording = recorder.recording();
     let store = Store::new(Arc::new(recorder), "memory:///");
-    let options = CreateOptions::default();
-    let repository = Repository::create(store.clone(), &Access::Plain, &options)
-        .await
-        .unwrap();
+    let repository = fixture::create(store.clone(), &Access::Plain).await;
     (repository, store, recording)
 }
 
@@ -28,19 +24,6 @@ async fn open(store: &Store, options: OpenOptions) -> Repository {
     Repository::open(store.clone(), &Access::Plain, &options)
         .await
         .unwrap()
-}
-
-async fn take(repository: &Repository, source: &Path) -> SnapshotView {
-    let report = repository
-        .snapshot_paths(
-            &[source.to_path_buf()],
-            &SnapshotOptions::default(),
-            Arc::new(Quiet),
-        )
-        .await
-        .unwrap();
-    assert_eq!(report.findings, []);
-    repository.view(&report.id.unwrap()).unwrap()
 }
 
 async fn settle() {

@@ -80,6 +80,8 @@ fn check_slot(
 struct Names {
     commits: Vec<u64>,
     checkpoints: Vec<u64>,
+    /// There is a commit after that state.
+    continued: bool,
 }
 
 async fn names(repository: &Repository, findings: &Findings) -> Result<Names> {
@@ -91,7 +93,8 @@ async fn names(repository: &Repository, findings: &Findings) -> Result<Names> {
             Some(LogName::Commit(number)) if number <= head => names.commits.push(number),
             Some(LogName::Checkpoint(number)) if number <= head => names.checkpoints.push(number),
             // Committed since the check began, or another state than the one that was opened.
-            Some(_) => {}
+            Some(LogName::Commit(number)) => names.continued |= number == head + 1,
+            Some(LogName::Checkpoint(_)) => {}
             None => findings.note(format!("{}: not an object of this program", info.key)),
         }
     }
@@ -144,7 +147,20 @@ pub(super) async fn check_log(
     } else {
         sums.first().copied().unwrap_or_default()
     };
-    check_chain(repository, findings, names.commits, start, &sums).await
+    check_chain(repository, findings, names.commits, start, &sums).await?;
+    if repository.inner.at.is_some() && names.continued {
+        check_next(repository, findings, head + 1).await?;
+    }
+    Ok(())
+}
+
+/// A commit that cannot be read ends the log for everybody; it is looked for by opening the state
+/// before it.
+async fn check_next(repository: &Repository, findings: &Findings, number: u64) -> Result<()> {
+    if let Err(error) = repository.inner.log.read(number).await {
+        findings.unreadable(&commit::path(number), error)?;
+    }
+    Ok(())
 }
 
 async fn check_chain(

@@ -86,7 +86,6 @@ struct OpenPack {
     /// Entries of the index that must be met; absent when that is not known.
     expected: Option<u64>,
     met: AtomicU64,
-    unindexed: AtomicU64,
     left: AtomicUsize,
 }
 
@@ -268,7 +267,6 @@ impl Examination {
             parts,
             expected: exact.then_some(facts.entries),
             met: AtomicU64::new(0),
-            unindexed: AtomicU64::new(0),
         }))
     }
 
@@ -347,13 +345,6 @@ impl Examination {
             return;
         }
         self.findings.progress().advance(0, 1);
-        let unindexed = pack.unindexed.load(Ordering::Relaxed);
-        if unindexed > 0 {
-            self.findings.damage(format!(
-                "{}: {unindexed} of its chunks are in no index object",
-                pack.key
-            ));
-        }
         let met = pack.met.load(Ordering::Relaxed);
         // Lost segments have been told of, and their entries cannot be met.
         let lost = {
@@ -397,6 +388,11 @@ impl Worker {
             for part in &pack.parts[parts.clone()] {
                 let start = whole.then_some(span.start);
                 let read = self.read(examination, part, start);
+                if matches!(read, Err(Error::MissingBlob { .. }))
+                    && is_dead_delta(examination, part)
+                {
+                    continue;
+                }
                 let told = self.compare(examination, &pack, part, read)?;
                 if told {
                     self.meet(examination, &pack, part);
@@ -548,22 +544,31 @@ impl Worker {
         Ok(true)
     }
 
-    /// Looks `self.ids` up in the index.
-    fn meet(&mut self, examination: &Examination, pack: &OpenPack, part: &Part) {
-        let (mut met, mut unindexed) = (0, 0);
+    /// Counts the entries of the index that lead to `self.ids`. Chunks that it does not name are
+    /// waste: a collector has left them in a pack that holds others.
+    fn meet(&self, examination: &Examination, pack: &OpenPack, part: &Part) {
+        let mut met = 0;
         for (ordinal, id) in self.ids.iter().enumerate() {
-            let mut found = false;
             examination.index.find_all(&id.key(), |at| {
-                found = true;
                 met += u64::from(at.segment == part.address && usize::from(at.ordinal) == ordinal);
             });
-            unindexed += u64::from(!found);
         }
         pack.met.fetch_add(met, Ordering::Relaxed);
-        if pack.expected.is_some() {
-            pack.unindexed.fetch_add(unindexed, Ordering::Relaxed);
-        }
     }
+}
+
+/// Whether the part is a delta that no entry of the index leads to: waste, whose base may be gone.
+fn is_dead_delta(examination: &Examination, part: &Part) -> bool {
+    let Some(listed) = part.listed.as_ref().filter(|listed| listed.base.is_some()) else {
+        return false;
+    };
+    let mut named = false;
+    for (id, _) in &listed.chunks {
+        examination
+            .index
+            .find_all(&id.key(), |at| named = named || at.segment == part.address);
+    }
+    !named
 }
 
 /// Marks a delta whose base is lost.
@@ -571,6 +576,9 @@ fn check_base(examination: &Examination, pack: &OpenPack, part: &Part, depth: De
     let Some(base) = part.listed.as_ref().and_then(|listed| listed.base) else {
         return;
     };
+    if is_dead_delta(examination, part) {
+        return;
+    }
     let at = examination.index.find(&base.key());
     let found = matches!(at, Ok(Some(_)));
     if depth == Depth::Directory && !found {

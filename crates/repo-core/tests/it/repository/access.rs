@@ -1,8 +1,13 @@
 //! Who may create and open, and the key slots.
 
-use repo_core::{Access, CreateOptions, Error, ErrorKind, KeyId, Repository};
+use std::sync::Arc;
+
+use repo_core::{
+    Access, CheckOptions, CreateOptions, Error, ErrorKind, KeyId, OpenOptions, Quiet, Repository,
+};
 
 use super::{content, create, memory, objects, open, replace, take};
+use crate::fixture;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_holds_one_repository() {
@@ -88,7 +93,51 @@ async fn passwords_come_and_go_and_one_always_stays() {
     // A damaged slot locks out nobody else.
     let harmed = format!("keys/{}", first.to_hex());
     store.put_new(&harmed, "damaged".into()).await.unwrap();
-    open(&store, &Access::password("two")).await.unwrap();
+    let opened = open(&store, &Access::password("two")).await.unwrap();
+    assert_eq!(opened.keys().await.unwrap().len(), 1);
+    // It does not count as one that opens, and can be removed.
+    assert!(opened.remove_key(&second).await.is_err());
+    opened.remove_key(&first).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_at_hand_open_the_same_repository_only() {
+    let (repository, store) = create(&Access::password("one")).await;
+    let id = take(&repository, "secret").await.unwrap();
+    take(&repository, "later").await.unwrap();
+    let earlier = OpenOptions {
+        at: Some(1),
+        ..OpenOptions::default()
+    };
+    let opened = repository.reopen(store, &earlier).await.unwrap();
+    assert_eq!((opened.head(), opened.snapshots().len()), (1, 1));
+    assert_eq!(content(&opened, &id).await.unwrap(), "secret");
+    let (_, other) = create(&Access::Plain).await;
+    let error = opened.reopen(other, &OpenOptions::default()).await;
+    assert_eq!(error.err().unwrap().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_creation_leaves_no_key_behind() {
+    let (_, sealed) = create(&Access::password("one")).await;
+    let store = memory();
+    for (key, bytes) in objects(&sealed).await {
+        if key.starts_with("keys/") {
+            store.put_new(&key, bytes).await.unwrap();
+        }
+    }
+    let torn = format!("keys/{}", "ab".repeat(32));
+    store.put_new(&torn, "REPO".into()).await.unwrap();
+    let repository = fixture::create(store.clone(), &Access::password("two")).await;
+    let left = objects(&store).await;
+    assert_eq!(
+        left.keys().filter(|key| key.starts_with("keys/")).count(),
+        1
+    );
+    let report = repository
+        .check(&CheckOptions::default(), Arc::new(Quiet))
+        .await;
+    assert_eq!(report.unwrap().findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
