@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, diff, init, key, log, ls, restore, snapshot, snapshots, stats, tag,
+    cat, check, completions, copy, diff, init, key, log, ls, restore, snapshot, snapshots, stats,
+    tag,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -91,6 +92,8 @@ pub(crate) enum Command {
     Restore(restore::RestoreArgs),
     /// Compare two snapshots.
     Diff(diff::DiffArgs),
+    /// Copy snapshots into another repository.
+    Copy(copy::CopyArgs),
     /// Verify the repository.
     Check(check::CheckArgs),
     /// List and change the passwords that open the repository.
@@ -105,7 +108,8 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Reads an option of a store.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_ascii_lowercase(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),

@@ -3,6 +3,7 @@
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -28,6 +29,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Cat(args) => cat::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
+        Command::Copy(args) => copy::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use repo_core::SnapshotRef;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -42,7 +41,7 @@ pub(crate) async fn run(context: &Context, args: TagArgs) -> Result<Exit, Failur
     let repository = context.open().await?;
     let known = repository.snapshots();
     let mut changes = Vec::new();
-    for chosen in choose(&known, &args)? {
+    for chosen in select::choose(&known, &args.snapshots, &args.filter)? {
         let tags = changed(&chosen.tags, &args);
         if tags != chosen.tags {
             changes.push((chosen.snapshot.id(), tags));
@@ -61,23 +60,6 @@ pub(crate) async fn run(context: &Context, args: TagArgs) -> Result<Exit, Failur
         context.output.line("no tag changed")?;
     }
     Ok(Exit::Ok)
-}
-
-fn choose<'a>(known: &'a [SnapshotRef], args: &TagArgs) -> Result<Vec<&'a SnapshotRef>, Failure> {
-    if args.snapshots.is_empty() {
-        return Ok(known
-            .iter()
-            .filter(|known| args.filter.matches(known))
-            .collect());
-    }
-    let mut chosen: Vec<&SnapshotRef> = Vec::new();
-    for name in &args.snapshots {
-        let found = select::find(known, name, &args.filter)?;
-        if !chosen.contains(&found) {
-            chosen.push(found);
-        }
-    }
-    Ok(chosen)
 }
 
 fn changed(before: &[String], args: &TagArgs) -> Vec<String> {

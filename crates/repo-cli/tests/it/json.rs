@@ -111,6 +111,8 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["restore", "latest", "target", "--dry-run"]));
     note(home.json(["restore", "latest", "target"]));
     note(home.json(["check", "--read-data"]));
+    home.ok(["-r", "copies", "init", "--no-encryption"]);
+    note(home.json(["copy", "--to", "copies"]));
     note(home.json(["tag", "--add", "x", "latest"]));
     note(home.json(["stats"]));
     note(home.json(["log"]));

@@ -5,6 +5,7 @@ mod bases;
 mod batch;
 mod check;
 mod content;
+mod copy;
 mod diff;
 mod ingest;
 mod lists;
@@ -19,6 +20,7 @@ mod view;
 mod walk;
 mod worker;
 
+pub use copy::{CopiedSnapshot, CopyOptions, CopyReport};
 pub use diff::{Change, ChangeKind, DiffTotals, VisitChange};
 pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
 pub use restore::{PlanAction, PlanLine, RestoreOptions, RestoreReport};

@@ -164,6 +164,7 @@ fn take(
         description: options.description.clone(),
         source: None,
         duration_ms: watch.elapsed_ms(),
+        original: None,
     };
     let mut saved = None;
     if !options.dry_run {
@@ -179,7 +180,7 @@ fn take(
 }
 
 /// Commits the snapshot: from here on others see it.
-fn publish(
+pub(super) fn publish(
     repository: &Repository,
     options: &SnapshotOptions,
     session: SessionId,

@@ -18,7 +18,7 @@ mod storage;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
-use repo_chunker::{Chunker, Params};
+use repo_chunker::Chunker;
 use repo_format::commit::{Commit, Retag, SnapshotRef};
 use repo_format::config::{self, Config, Features, Operation, PublicKeys};
 use repo_format::{
@@ -28,7 +28,7 @@ use repo_format::{
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
 
-pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
+pub use access::{Access, CreateOptions, Cutting, KeyInfo, OpenOptions};
 pub use check::{CheckOptions, CheckReport, ReadData};
 pub use stats::RepositoryStats;
 
@@ -114,7 +114,7 @@ impl Repository {
             Err(error) => return Err(Error::Store(error)),
         }
         let create_only = store.probe_create_only().await.map_err(Error::Store)?;
-        let secrets = Secrets::generate().map_err(Error::encode)?;
+        let secrets = options.secrets()?;
         let config = new_config(access, options, &secrets)?;
         let bytes = config.encode();
         // What would be refused when read must not be written.
@@ -250,6 +250,12 @@ impl Repository {
     #[must_use]
     pub fn cipher(&self) -> Cipher {
         self.inner.ring.cipher()
+    }
+
+    /// How it cuts files, for a repository that is to cut them alike.
+    #[must_use]
+    pub fn cutting(&self) -> Cutting {
+        Cutting::of(&self.inner.config, &self.inner.ring)
     }
 
     /// Where it lies; without secrets.
@@ -472,7 +478,7 @@ async fn wrap(
 }
 
 fn new_config(access: &Access, options: &CreateOptions, secrets: &Secrets) -> Result<Config> {
-    let params = Params::default();
+    let params = options.chunker_params();
     let (cipher, public) = match access {
         Access::Password(_) => (options.cipher.unwrap_or(Cipher::Aes256Gcm), None),
         Access::Plain => (Cipher::None, Some(PublicKeys::new(secrets))),

@@ -1,6 +1,7 @@
 //! Tests of the public interface, on whole repositories.
 
 mod check;
+mod copy;
 mod diff;
 mod repository;
 mod requests;
