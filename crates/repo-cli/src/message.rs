@@ -20,8 +20,8 @@ mod repository;
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
 pub(crate) use repository::{
-    CheckSummary, CommitMessage, CreatedMessage, KeyChangeMessage, KeyMessage, StatsMessage,
-    TagsMessage,
+    CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
+    StatsMessage, TagsMessage,
 };
 
 /// The end of a failed command, on standard error.

@@ -55,6 +55,6 @@ pub use repo_format::{
 };
 pub use repo_store::Store;
 pub use repository::{
-    Access, CheckOptions, CheckReport, CreateOptions, Cutting, KeyInfo, LogEntry,
+    Access, CheckOptions, CheckReport, Coverage, CreateOptions, Cutting, KeyInfo, LogEntry,
     OpenOptions, ReadData, Repository, RepositoryStats,
 };

@@ -128,3 +128,48 @@ fn every_other_object_is_missed_too() {
     }
     home.ok(["--no-cache", "check", "--read-data"]);
 }
+
+#[test]
+fn what_was_verified_is_remembered_and_the_oldest_comes_first() {
+    let (home, _) = sample();
+    let due = |arguments: &[&str]| {
+        let mut all = vec!["check", "--read-data"];
+        all.extend(arguments);
+        home.json(all).pop().expect("a summary")
+    };
+    let none = due(&["--max-duration", "0s"]);
+    assert_eq!(none["pack_bytes_verified"], 0);
+    assert!(none["packs_due"].as_u64().expect("a number") >= 2);
+    let all = due(&["--older-than", "30d"]);
+    assert_eq!(all["pack_bytes_verified"], all["pack_bytes"]);
+    assert_eq!(all["packs_due"], 0);
+    let read = all["bytes_read"].as_u64().expect("a number");
+    let again = due(&["--older-than", "30d", "--max-duration", "1h"]);
+    assert_eq!(again["pack_bytes_verified"], all["pack_bytes"]);
+    assert!(again["bytes_read"].as_u64().expect("a number") < read / 10);
+    // A check of everything counts too, and damage takes a pack off the list.
+    home.write("data/new", noise(9, 50_000));
+    home.snapshot(["data"]);
+    home.ok(["check", "--read-data"]);
+    assert_eq!(
+        due(&["--older-than", "1d", "--max-duration", "0s"])["packs_due"],
+        0
+    );
+    flip(&victim(&home), 200_000);
+    for _ in 0..2 {
+        let run = home
+            .run(["check", "--read-data", "--older-than", "0s"])
+            .expect(20);
+        assert!(run.stdout.contains(" due; DAMAGED"), "{}", run.stdout);
+    }
+    let run = home
+        .run(["check", "--read-data", "--older-than", "1d"])
+        .expect(20);
+    assert!(run.stdout.contains("DAMAGED"), "harmed packs stay due");
+    home.fails(2, ["check", "--older-than", "1d"]);
+    let line = home.fails(
+        1,
+        ["check", "--no-cache", "--read-data", "--older-than", "1d"],
+    );
+    assert!(line.contains("without a cache"), "{line}");
+}

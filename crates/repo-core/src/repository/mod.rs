@@ -29,7 +29,7 @@ use repo_store::{Put, Store};
 use tokio::runtime::Handle;
 
 pub use access::{Access, CreateOptions, Cutting, KeyInfo, OpenOptions};
-pub use check::{CheckOptions, CheckReport, ReadData};
+pub use check::{CheckOptions, CheckReport, Coverage, ReadData};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
