@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, init, key, log, ls, restore, snapshot, snapshots, stats,
-    tag,
+    cat, check, completions, copy, diff, init, key, log, ls, repair, restore, snapshot, snapshots,
+    stats, tag,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -96,6 +96,8 @@ pub(crate) enum Command {
     Copy(copy::CopyArgs),
     /// Verify the repository.
     Check(check::CheckArgs),
+    /// Mend a damaged repository.
+    Repair(repair::RepairArgs),
     /// List and change the passwords that open the repository.
     Key(key::KeyArgs),
     /// Change the tags of snapshots.

@@ -9,6 +9,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshot;
 pub(crate) mod snapshots;
@@ -31,6 +32,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Diff(args) => diff::run(context, args).await,
         Command::Copy(args) => copy::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,

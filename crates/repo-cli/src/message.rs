@@ -15,10 +15,12 @@ use crate::show;
 
 mod change;
 mod copy;
+mod repair;
 mod repository;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
+pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
     StatsMessage, TagsMessage,

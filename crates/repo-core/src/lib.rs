@@ -56,5 +56,5 @@ pub use repo_format::{
 pub use repo_store::Store;
 pub use repository::{
     Access, CheckOptions, CheckReport, Coverage, CreateOptions, Cutting, KeyInfo, LogEntry,
-    OpenOptions, ReadData, Repository, RepositoryStats,
+    OpenOptions, ReadData, RepairOptions, RepairReport, Repository, RepositoryStats,
 };

@@ -173,3 +173,32 @@ fn what_was_verified_is_remembered_and_the_oldest_comes_first() {
     );
     assert!(line.contains("without a cache"), "{line}");
 }
+
+#[test]
+fn a_damaged_index_and_a_damaged_directory_are_repaired() {
+    let (home, _) = sample();
+    let before = home.ok(["check", "--read-data"]);
+    assert!(
+        home.ok(["repair", "index"])
+            .contains("0 index objects replaced by 0")
+    );
+    let (index, length) = files(&home.path("repository/index")).remove(0);
+    flip(&index, usize::try_from(length).expect("small") / 2);
+    let pack = victim(&home);
+    let length = std::fs::metadata(&pack).expect("a pack").len();
+    flip(&pack, usize::try_from(length).expect("small") - 20);
+    home.run(["--no-cache", "check"]).expect(20);
+
+    let dry = home.ok(["--no-cache", "repair", "index", "--dry-run"]);
+    assert!(dry.starts_with("dry run, nothing written: "), "{dry}");
+    home.run(["--no-cache", "check"]).expect(20);
+    let done = home.ok(["--no-cache", "repair", "index"]);
+    assert!(done.contains("1 harmed and 1 of these replaced"), "{done}");
+    let after = home.ok(["--no-cache", "check", "--read-data"]);
+    assert!(after.contains("note: packs/"), "{after}");
+    assert!(before.contains("no damage found") && after.contains("no damage found"));
+    home.ok(["--no-cache", "restore", "latest", "target"]);
+    assert_eq!(tree(&home.path("target")), tree(&home.path("data")));
+    assert!(pack.exists() && index.exists(), "nothing is deleted");
+    assert!(home.ok(["log"]).contains("repair index"));
+}

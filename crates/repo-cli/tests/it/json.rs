@@ -113,6 +113,7 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["check", "--read-data"]));
     home.ok(["-r", "copies", "init", "--no-encryption"]);
     note(home.json(["copy", "--to", "copies"]));
+    note(home.json(["repair", "index"]));
     note(home.json(["tag", "--add", "x", "latest"]));
     note(home.json(["stats"]));
     note(home.json(["log"]));

@@ -8,6 +8,7 @@ mod index;
 mod keys;
 mod log;
 mod object;
+mod repair;
 mod seen;
 mod segments;
 mod session;
@@ -30,6 +31,7 @@ use tokio::runtime::Handle;
 
 pub use access::{Access, CreateOptions, Cutting, KeyInfo, OpenOptions};
 pub use check::{CheckOptions, CheckReport, Coverage, ReadData};
+pub use repair::{RepairOptions, RepairReport};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};

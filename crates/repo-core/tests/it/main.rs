@@ -3,6 +3,7 @@
 mod check;
 mod copy;
 mod diff;
+mod repair;
 mod repository;
 mod requests;
 mod restore;

@@ -1,0 +1,408 @@
+//! Repair of what leads to data: damaged index objects and pack directories.
+//!
+//! Works as every writer does: it reads, writes new objects beside the old ones, and switches by one
+//! commit. Nothing is deleted; what a commit no longer names is left to collection. A run that is
+//! stopped before its commit changed nothing.
+
+mod rows;
+mod salvage;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use repo_format::commit::{Commit, IndexRef};
+use repo_format::pack::{self, DirectorySegment, TRAILER_LEN};
+use repo_format::{HEADER_LEN, IndexId, PackId, SessionId};
+
+use crate::error::{Error, Result};
+use crate::limits::{DIRECTORY_GUESS, REPAIR_DIRECTORIES};
+use crate::progress::{Finding, Progress};
+use crate::repository::check::finding_or_fail;
+use crate::repository::index::{Described, Examiner, IndexSet};
+use crate::repository::segments::SegmentReader;
+use crate::repository::{Repository, State, new_session};
+
+use rows::Rows;
+use salvage::Salvage;
+
+/// Choices of a repair.
+#[derive(Debug, Clone)]
+pub struct RepairOptions {
+    /// zstd level of what is stored anew, 1 to 22.
+    pub level: i32,
+    /// Do everything but write. Chunks stored against a base are taken for readable then.
+    pub dry_run: bool,
+    /// What to say in the log.
+    pub action: String,
+}
+
+impl Default for RepairOptions {
+    fn default() -> Self {
+        Self {
+            level: 3,
+            dry_run: false,
+            action: "repair index".to_owned(),
+        }
+    }
+}
+
+/// What a repair did, or would do.
+#[derive(Debug, Clone, Default)]
+pub struct RepairReport {
+    /// Index objects looked at.
+    pub indexes: u64,
+    /// Index objects that the log no longer names.
+    pub indexes_removed: u64,
+    /// Index objects written.
+    pub indexes_added: u64,
+    /// Packs looked at.
+    pub packs: u64,
+    /// Packs whose chunks were entered into the index by their directories.
+    pub packs_indexed: u64,
+    /// Packs whose header or directory cannot be read.
+    pub packs_harmed: u64,
+    /// Of these, packs that nothing needs any more, because all that the index knew of them was
+    /// stored anew.
+    pub packs_replaced: u64,
+    /// Chunks and tree nodes found in harmed packs and stored anew.
+    pub blobs_salvaged: u64,
+    /// Bytes of packs and index objects written.
+    pub bytes_stored: u64,
+    /// What remains wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Repository {
+    /// Rebuilds what is damaged of the index from the directories of packs, and takes what can be
+    /// read out of packs whose directories are damaged.
+    ///
+    /// Requests: a list of `packs`, a get for each index object, two reads a pack; harmed packs are
+    /// read whole. Memory: the names of all packs (40 bytes each), and the budgets of a session.
+    pub async fn repair_index(
+        &self,
+        options: &RepairOptions,
+        progress: Arc<dyn Progress>,
+    ) -> Result<RepairReport> {
+        self.writable()?;
+        self.refresh().await?;
+        let mut stored = Vec::new();
+        let mut listed = self.inner.storage.store().list("packs/", None).await;
+        while let Some(info) = listed.try_next().await.map_err(Error::Store)? {
+            let id = info.key.rsplit('/').next().and_then(PackId::from_hex);
+            stored.extend(id.map(|id| (id, info.size)));
+        }
+        drop(listed);
+        let options = options.clone();
+        self.blocking(move |repository| {
+            let repair = Repair {
+                repository,
+                state: repository.state(),
+                session: new_session()?,
+                reader: SegmentReader::new(
+                    repository.inner.storage.clone(),
+                    Arc::clone(&repository.inner.ring),
+                ),
+                options: &options,
+                progress: &*progress,
+                sound: Vec::new(),
+                removed: Vec::new(),
+                report: RepairReport::default(),
+            };
+            repair.run(&stored)
+        })
+        .await
+    }
+}
+
+/// One running repair.
+struct Repair<'a> {
+    repository: &'a Repository,
+    state: Arc<State>,
+    session: SessionId,
+    reader: SegmentReader,
+    options: &'a RepairOptions,
+    progress: &'a dyn Progress,
+    /// Index objects without damage, and the packs they name.
+    sound: Vec<(IndexRef, Vec<PackId>)>,
+    removed: Vec<IndexId>,
+    report: RepairReport,
+}
+
+/// A pack of the store, by its length there.
+type Stored = (PackId, u64);
+
+/// Gathers what one index object says.
+#[derive(Default)]
+struct Examined {
+    bad: bool,
+    packs: Vec<PackId>,
+}
+
+impl Examiner for Examined {
+    fn bad(&mut self, error: Error) -> Result<()> {
+        let why = finding_or_fail(error)?;
+        tracing::debug!(why, "an index object is damaged");
+        self.bad = true;
+        Ok(())
+    }
+
+    fn object(&mut self, _: u64, _: u64, packs: Vec<Described>) -> Result<()> {
+        self.packs = packs.into_iter().map(|known| known.pack.id).collect();
+        Ok(())
+    }
+}
+
+impl Repair<'_> {
+    fn run(mut self, stored: &[Stored]) -> Result<RepairReport> {
+        self.examine_indexes()?;
+        let index = self.index(&[], &[])?;
+        let (unindexed, harmed) = self.compare(&index, stored)?;
+        let mut rows = Rows::new(self.repository, self.session, self.options.dry_run);
+        for (id, size) in &unindexed {
+            rows.push(*id, *size, &self.directory(*id, *size)?)?;
+        }
+        rows.flush()?;
+        self.report.packs_indexed = unindexed.len() as u64;
+        if !harmed.is_empty() {
+            let ids: Vec<PackId> = harmed.iter().map(|(id, _)| *id).collect();
+            let index = self.index(rows.written(), &ids)?;
+            let salvage = self.salvage(&Arc::new(index), &harmed)?;
+            self.replace(&salvage, stored, &ids, &mut rows)?;
+            self.report.bytes_stored += salvage.bytes;
+            rows.adopt(salvage.indexes);
+        }
+        rows.flush()?;
+        self.report.bytes_stored += rows.bytes();
+        let added = rows.into_written();
+        self.report.indexes_added = added.len() as u64;
+        self.report.indexes_removed = self.removed.len() as u64;
+        if !self.options.dry_run && !(added.is_empty() && self.removed.is_empty()) {
+            self.commit(&added)?;
+        }
+        Ok(self.report)
+    }
+
+    fn examine_indexes(&mut self) -> Result<()> {
+        let state = Arc::clone(&self.state);
+        let (inner, count) = (&self.repository.inner, state.indexes.len() as u64);
+        self.progress.start("index", None, Some(count));
+        for reference in &state.indexes {
+            self.proceed()?;
+            let mut examined = Examined::default();
+            let one = std::slice::from_ref(reference);
+            IndexSet::examine(&inner.storage, &inner.ring, one, &[], &mut examined)?;
+            if examined.bad {
+                self.removed.push(reference.id);
+            } else {
+                self.sound.push((*reference, examined.packs));
+            }
+            self.progress.advance(0, 1);
+        }
+        self.report.indexes = count;
+        self.progress.finish();
+        Ok(())
+    }
+
+    /// The sound index objects and `more`, with the packs of `without` left out.
+    fn index(&self, more: &[IndexRef], without: &[PackId]) -> Result<IndexSet> {
+        let inner = &self.repository.inner;
+        let sound = self.sound.iter().map(|(reference, _)| *reference);
+        let references: Vec<IndexRef> = sound.chain(more.iter().copied()).collect();
+        let without = [self.state.condemned.as_slice(), without].concat();
+        IndexSet::open(&inner.storage, &inner.ring, &references, &without, None)
+    }
+
+    /// The packs whose chunks the index lacks, and those whose directories cannot be read.
+    ///
+    /// A pack that no index object names was left by a writer that never finished, unless an index
+    /// object is lost: then it may have been that one's.
+    fn compare(
+        &mut self,
+        index: &IndexSet,
+        stored: &[Stored],
+    ) -> Result<(Vec<Stored>, Vec<Stored>)> {
+        let condemned: HashSet<PackId> = self.state.condemned.iter().copied().collect();
+        let named: HashSet<PackId> = self
+            .sound
+            .iter()
+            .flat_map(|(_, packs)| packs.iter().copied())
+            .collect();
+        let there: HashSet<PackId> = stored.iter().map(|(id, _)| *id).collect();
+        for id in named
+            .difference(&there)
+            .filter(|id| !condemned.contains(id))
+        {
+            let message = format!("{}: missing", pack::path(id));
+            self.find(Finding::damage(None, message));
+        }
+        let all = !self.removed.is_empty();
+        let looked_at: Vec<Stored> = stored
+            .iter()
+            .filter(|(id, _)| !condemned.contains(id) && (all || named.contains(id)))
+            .copied()
+            .collect();
+        let count = looked_at.len() as u64;
+        self.report.packs = count;
+        self.progress.start("packs", None, Some(count));
+        let (mut unindexed, mut harmed) = (Vec::new(), Vec::new());
+        let pool = self.repository.pool()?;
+        for batch in looked_at.chunks(REPAIR_DIRECTORIES) {
+            self.proceed()?;
+            let this = &self;
+            let read: Vec<Result<bool>> = pool.install(|| {
+                batch
+                    .par_iter()
+                    .map(|(id, size)| Ok(located(index, *id, &this.directory(*id, *size)?)))
+                    .collect()
+            });
+            for (pack, read) in batch.iter().zip(read) {
+                match read {
+                    Ok(true) => {}
+                    Ok(false) => unindexed.push(*pack),
+                    Err(error) => {
+                        let why = finding_or_fail(error)?;
+                        tracing::debug!(why, pack = %pack.0, "a pack is harmed");
+                        harmed.push(*pack);
+                    }
+                }
+            }
+            self.progress.advance(0, batch.len() as u64);
+        }
+        self.report.packs_harmed = harmed.len() as u64;
+        self.progress.finish();
+        Ok((unindexed, harmed))
+    }
+
+    fn directory(&self, id: PackId, size: u64) -> Result<Vec<DirectorySegment>> {
+        let key = pack::path(&id);
+        let bad = |source| Error::object(key.clone(), source);
+        let storage = &self.repository.inner.storage;
+        let opener = self.reader.opener(&id)?;
+        let from = size.saturating_sub(DIRECTORY_GUESS).max(HEADER_LEN as u64);
+        let mut tail = Vec::new();
+        storage.read(&key, from..size.max(from), &mut tail)?;
+        let last = tail.len().saturating_sub(TRAILER_LEN);
+        let sealed = pack::trailer("pack", &tail[last..], pack::TRAILER_MAGIC, size);
+        let sealed = sealed.map_err(bad)? as usize;
+        if let Some(start) = last.checked_sub(sealed) {
+            let sealed = tail.get_mut(start..last).unwrap_or_default();
+            return pack::open_directory(&opener, size, sealed).map_err(bad);
+        }
+        let end = size - TRAILER_LEN as u64;
+        storage.read(&key, end - sealed as u64..end, &mut tail)?;
+        pack::open_directory(&opener, size, &mut tail).map_err(bad)
+    }
+
+    fn salvage(&mut self, index: &Arc<IndexSet>, harmed: &[Stored]) -> Result<Salvage> {
+        let bytes = harmed.iter().map(|(_, size)| size).sum();
+        let count = harmed.len() as u64;
+        self.progress
+            .start("harmed packs", Some(bytes), Some(count));
+        let mut salvage = Salvage::default();
+        for deltas in [false, true] {
+            let done = salvage.pass(self, index, harmed, deltas)?;
+            self.report.blobs_salvaged += done;
+        }
+        self.progress.finish();
+        Ok(salvage)
+    }
+
+    /// Takes harmed packs out of the index whose every known segment was stored anew. The index
+    /// objects that name them are rebuilt from the directories of the other packs they name.
+    fn replace(
+        &mut self,
+        salvage: &Salvage,
+        stored: &[Stored],
+        harmed: &[PackId],
+        rows: &mut Rows<'_>,
+    ) -> Result<()> {
+        let index = self.index(&[], &[])?;
+        let mut replaced = HashSet::new();
+        for id in harmed {
+            let known = index.segments_of(id);
+            let lost = known
+                .iter()
+                .filter(|at| !salvage.segments.contains(&(*id, at.offset)))
+                .count();
+            if lost == 0 {
+                replaced.insert(*id);
+            } else {
+                let of = known.len();
+                let key = pack::path(id);
+                let message = format!("{key}: {lost} of its {of} segments are lost");
+                self.find(Finding::damage(None, message));
+            }
+        }
+        self.report.packs_replaced = replaced.len() as u64;
+        let condemned: HashSet<PackId> = self.state.condemned.iter().copied().collect();
+        for (reference, packs) in std::mem::take(&mut self.sound) {
+            if !packs.iter().any(|id| replaced.contains(id)) {
+                continue;
+            }
+            let others = packs
+                .iter()
+                .filter(|id| !replaced.contains(id) && !condemned.contains(id));
+            let others: Option<Vec<Stored>> = others
+                .map(|id| {
+                    let at = stored.binary_search_by_key(id, |(id, _)| *id).ok()?;
+                    (!harmed.contains(id)).then_some(stored[at])
+                })
+                .collect();
+            // What is lost stays named by the object that knows of it.
+            let Some(others) = others else { continue };
+            for (id, size) in others {
+                rows.push(id, size, &self.directory(id, size)?)?;
+            }
+            self.removed.push(reference.id);
+        }
+        Ok(())
+    }
+
+    fn commit(&self, added: &[IndexRef]) -> Result<()> {
+        let condemned = self.state.condemned.len();
+        let commit = self
+            .repository
+            .commit(Some(self.session), &self.options.action, |newest| {
+                // A pack that was entered into the index may be going away.
+                if newest.condemned.len() != condemned {
+                    return Err(Error::Overtaken {
+                        why: "packs were condemned while the repair ran".to_owned(),
+                    });
+                }
+                Ok(Commit {
+                    add_indexes: added.to_vec(),
+                    remove_indexes: self.removed.clone(),
+                    ..Commit::default()
+                })
+            });
+        self.repository.inner.storage.wait(commit)
+    }
+
+    fn find(&mut self, finding: Finding) {
+        self.progress.finding(&finding);
+        self.report.findings.push(finding);
+    }
+
+    fn proceed(&self) -> Result<()> {
+        if self.progress.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the index has every chunk of the pack where its directory says.
+fn located(index: &IndexSet, id: PackId, segments: &[DirectorySegment]) -> bool {
+    segments.iter().all(|segment| {
+        segment.chunks.iter().all(|(blob, _)| {
+            let mut found = false;
+            index.find_all(&blob.key(), |at| {
+                found |= at.segment.pack == id && at.segment.offset == segment.place.offset;
+            });
+            // A blob that came twice into one object is named there once.
+            found || matches!(index.find(&blob.key()), Ok(Some(_)))
+        })
+    })
+}
