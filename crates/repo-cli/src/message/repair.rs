@@ -20,6 +20,7 @@ pub(crate) struct RepairSummary {
     pub(crate) packs_harmed: u64,
     pub(crate) packs_replaced: u64,
     pub(crate) blobs_salvaged: u64,
+    pub(crate) blobs_recovered: u64,
     pub(crate) bytes_stored: u64,
     pub(crate) damage: u64,
     pub(crate) duration_ms: u64,
@@ -33,7 +34,7 @@ impl Display for RepairSummary {
         write!(
             f,
             "looked at {} and {}: {} replaced by {}, {} entered, {} harmed and {} of these replaced, \
-             {} salvaged, {} stored in {}",
+             {} salvaged, {} recovered, {} stored in {}",
             show::count(self.indexes, "index object"),
             show::count(self.packs, "pack"),
             show::count(self.indexes_removed, "index object"),
@@ -42,6 +43,7 @@ impl Display for RepairSummary {
             show::grouped(self.packs_harmed),
             show::grouped(self.packs_replaced),
             show::count(self.blobs_salvaged, "blob"),
+            show::grouped(self.blobs_recovered),
             show::bytes(self.bytes_stored),
             show::duration(Duration::from_millis(self.duration_ms)),
         )

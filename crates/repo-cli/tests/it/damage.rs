@@ -202,3 +202,37 @@ fn a_damaged_index_and_a_damaged_directory_are_repaired() {
     assert!(pack.exists() && index.exists(), "nothing is deleted");
     assert!(home.ok(["log"]).contains("repair index"));
 }
+
+#[test]
+fn lost_data_is_taken_from_another_repository() {
+    let (mut home, _) = sample();
+    home.set("REPO_TO_PASSWORD", "another");
+    home.set("REPO_PASSWORD", "another");
+    home.ok(["-r", "copies", "init"]);
+    home.unset("REPO_PASSWORD");
+    home.ok(["copy", "--to", "copies"]);
+    flip(&victim(&home), 200_000);
+    home.run(["check", "--read-data"]).expect(20);
+    home.fails(2, ["repair"]);
+    home.fails(
+        12,
+        [
+            "repair",
+            "--from",
+            "copies",
+            "--from-password-command",
+            "echo no",
+        ],
+    );
+    home.set("REPO_FROM_PASSWORD", "another");
+    let dry = home.ok(["repair", "--from", "copies", "-n"]);
+    assert!(dry.starts_with("dry run"), "{dry}");
+    let messages = home.json(["repair", "--from", "copies"]);
+    let summary = messages.last().expect("a summary");
+    assert!(summary["blobs_recovered"].as_u64().expect("a number") > 0);
+    assert_eq!(summary["packs_replaced"], 1);
+    home.ok(["check", "--read-data"]);
+    home.ok(["restore", "latest", "target"]);
+    assert_eq!(tree(&home.path("target")), tree(&home.path("data")));
+    assert!(home.ok(["log"]).contains("repair from "));
+}

@@ -11,6 +11,7 @@ mod ingest;
 mod lists;
 mod meta;
 mod options;
+mod repair;
 mod restore;
 mod roots;
 mod run;

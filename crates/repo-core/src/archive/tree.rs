@@ -26,6 +26,14 @@ impl Trees {
         })
     }
 
+    /// Reads through an index of its own.
+    pub(crate) fn with_index(repository: &Repository, index: &Arc<IndexSet>) -> Self {
+        Self {
+            repository: repository.clone(),
+            index: Arc::clone(index),
+        }
+    }
+
     pub(crate) fn index(&self) -> &Arc<IndexSet> {
         &self.index
     }

@@ -218,6 +218,21 @@ pub(crate) struct Examined {
 }
 
 impl Examined {
+    /// Packs that are lost in whole or in part.
+    pub(crate) fn harmed_packs(&self) -> Vec<PackId> {
+        let damage = &self.damage;
+        let packs = damage.packs.keys().copied();
+        let of_segments = damage.segments.iter().map(|(pack, _)| *pack);
+        let of_blobs = damage.blobs.iter().filter_map(|key| {
+            let found = self.index.find(key).ok().flatten();
+            found.map(|at| at.segment.pack)
+        });
+        let mut harmed: Vec<PackId> = packs.chain(of_segments).chain(of_blobs).collect();
+        harmed.sort_unstable();
+        harmed.dedup();
+        harmed
+    }
+
     /// Whether the blob can be found and is not known to be lost; the pack it lies in, or nothing
     /// when no index names it.
     pub(crate) fn locate(

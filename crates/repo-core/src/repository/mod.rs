@@ -36,6 +36,7 @@ pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use index::{IndexSet, SegmentAddress};
+pub(crate) use repair::Recovered;
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::State;

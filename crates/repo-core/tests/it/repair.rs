@@ -225,11 +225,112 @@ async fn what_is_lost_stays_named_and_the_rest_is_found() {
     let told: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].contains(&key) && told[0].contains(": 1 of its "),
+        told[0].contains(&key) && told[0].contains(" chunks are lost"),
         "{told:?}"
     );
     assert_eq!((report.packs_harmed, report.packs_replaced), (1, 0));
     assert!(report.blobs_salvaged > 0);
     let repository = sample.open(&access).await;
     assert!(!damage(&repository).await.is_empty());
+}
+
+async fn mend(repository: &Repository, other: &Repository) -> RepairReport {
+    let options = RepairOptions::default();
+    let done = repository.repair_from(other, &options, Arc::new(Quiet));
+    done.await.unwrap()
+}
+
+async fn made(access: &Access) -> Repository {
+    let store = Store::open("memory://", &[]).unwrap();
+    let made = Repository::create(store, access, &CreateOptions::default()).await;
+    made.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_pack_lost_comes_back_from_a_copy() {
+    let access = Access::Plain;
+    let first = Sample::new(&access).await;
+    let copies = made(&Access::Plain).await;
+    let options = repo_core::CopyOptions::default();
+    let source = first.open(&access).await;
+    let copied = source.copy_to(&copies, &[], &options, Arc::new(Quiet));
+    assert_eq!(copied.await.unwrap().copied.len(), 3);
+    let keys = first.keys("packs/").await;
+    let mut recovered = 0;
+    for key in &keys {
+        let good = first.store.get(key, 1 << 30).await.unwrap();
+        for missing in [true, false] {
+            // A repository that is repaired in turn, as the packs it has now say.
+            if !first.keys("packs/").await.contains(key) {
+                continue;
+            }
+            if missing {
+                first.store.delete(key).await.unwrap();
+            } else {
+                first
+                    .harm(key, |bytes| {
+                        let middle = bytes.len() / 3;
+                        bytes[middle] ^= 1;
+                    })
+                    .await;
+            }
+            let repository = first.open(&access).await;
+            let harmed = !damage(&repository).await.is_empty();
+            let report = mend(&repository, &copies).await;
+            assert_eq!(report.findings, [], "{key} {missing}");
+            // More than one where chunks are stored against what was lost.
+            assert_eq!(report.packs_replaced > 0, harmed);
+            recovered += report.blobs_recovered;
+            let repository = first.open(&access).await;
+            assert_eq!(damage(&repository).await, Vec::<String>::new());
+            assert!(held(&repository).await == first.held);
+            first.store.delete(key).await.unwrap();
+            first.store.put_new(key, good.clone()).await.unwrap();
+        }
+    }
+    assert!(recovered > keys.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_of_the_same_file_help_and_others_do_not() {
+    for same in [true, false] {
+        let files = tempfile::tempdir().unwrap();
+        let long = random(1, 3 << 20);
+        fs::write(files.path().join("long"), &long).unwrap();
+        let access = Access::Plain;
+        let store = Store::open("memory://", &[]).unwrap();
+        let options = CreateOptions::default();
+        let repository = Repository::create(store.clone(), &access, &options).await;
+        let repository = repository.unwrap();
+        take(&repository, files.path()).await;
+        let other = made(&access).await;
+        if !same {
+            fs::write(files.path().join("long"), random(2, 3 << 20)).unwrap();
+        }
+        take(&other, files.path()).await;
+        let sample = Sample {
+            held: held(&repository).await,
+            store,
+        };
+        for key in sample.keys("packs/").await {
+            sample
+                .harm(&key, |bytes| {
+                    if bytes.len() > 1 << 20 {
+                        let middle = bytes.len() / 2;
+                        bytes[middle] ^= 1;
+                    }
+                })
+                .await;
+        }
+        let repository = sample.open(&access).await;
+        assert!(!damage(&repository).await.is_empty());
+        let report = mend(&repository, &other).await;
+        assert_eq!(report.findings.is_empty(), same, "{:?}", report.findings);
+        assert_eq!(report.blobs_recovered > 0, same);
+        let repository = sample.open(&access).await;
+        assert_eq!(damage(&repository).await.is_empty(), same);
+        if same {
+            assert!(held(&repository).await == sample.held);
+        }
+    }
 }

@@ -17,20 +17,20 @@ use crate::repository::{Blob, Encoder, Repository, SegmentAddress, SegmentWriter
 
 /// A chunk to copy, and how the file it is of was cut.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    pub(super) id: BlobId,
-    pub(super) policy: Policy,
+pub(in crate::archive) struct Wanted {
+    pub(in crate::archive) id: BlobId,
+    pub(in crate::archive) policy: Policy,
 }
 
 /// Copies chunks on all threads of the target's pool.
-pub(super) struct Chunks<'a> {
+pub(in crate::archive) struct Chunks<'a> {
     source: Trees,
     target: &'a Repository,
     level: i32,
     progress: &'a dyn Progress,
     idle: Mutex<Vec<Worker>>,
-    pub(super) bytes_read: AtomicU64,
-    pub(super) bytes_new: AtomicU64,
+    pub(in crate::archive) bytes_read: AtomicU64,
+    pub(in crate::archive) bytes_new: AtomicU64,
 }
 
 /// One thread's open segments.
@@ -43,7 +43,7 @@ struct Worker {
 }
 
 impl<'a> Chunks<'a> {
-    pub(super) fn new(
+    pub(in crate::archive) fn new(
         source: Trees,
         target: &'a Repository,
         level: i32,
@@ -62,7 +62,7 @@ impl<'a> Chunks<'a> {
 
     /// Copies chunks and tells their ids in the target. Those of one segment of the source are
     /// copied by one thread, so that it is decoded once.
-    pub(super) fn copy(
+    pub(in crate::archive) fn copy(
         &self,
         session: &Session,
         wanted: &[Wanted],
@@ -155,8 +155,21 @@ impl<'a> Chunks<'a> {
         }
     }
 
+    /// Stores a chunk whose id is known, if the target lacks it.
+    pub(in crate::archive) fn store_chunk(
+        &self,
+        session: &Session,
+        id: BlobId,
+        chunk: &[u8],
+    ) -> Result<()> {
+        if session.claim(&id)? {
+            self.with(|worker| worker.push(session, Policy::Generic, id, chunk))?;
+        }
+        Ok(())
+    }
+
     /// Stores a tree blob.
-    pub(super) fn store_tree(&self, session: &Session, blob: &[u8]) -> Result<BlobId> {
+    pub(in crate::archive) fn store_tree(&self, session: &Session, blob: &[u8]) -> Result<BlobId> {
         self.with(|worker| {
             let mut sink = TreeSink {
                 session,
@@ -168,7 +181,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// Stores what stands in open segments.
-    pub(super) fn flush(&self, session: &Session) -> Result<()> {
+    pub(in crate::archive) fn flush(&self, session: &Session) -> Result<()> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.iter_mut().try_for_each(|worker| worker.flush(session))
     }

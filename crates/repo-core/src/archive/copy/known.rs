@@ -23,7 +23,7 @@ use crate::limits::COPY_PAIRS_MAX;
 const AROUND: u64 = 1 << 20;
 
 /// Pairs of ids; the least recently used ones are dropped.
-pub(super) struct Known(LruCache<BlobId, BlobId>);
+pub(in crate::archive) struct Known(LruCache<BlobId, BlobId>);
 
 impl Default for Known {
     fn default() -> Self {
@@ -34,34 +34,39 @@ impl Default for Known {
 }
 
 impl Known {
-    pub(super) fn get(&mut self, id: &BlobId) -> Option<BlobId> {
+    pub(in crate::archive) fn get(&mut self, id: &BlobId) -> Option<BlobId> {
         self.0.get(id).copied()
     }
 
-    pub(super) fn put(&mut self, id: BlobId, target: BlobId) {
+    /// Ids in the target.
+    pub(in crate::archive) fn targets(&self) -> impl Iterator<Item = &BlobId> {
+        self.0.iter().map(|(_, target)| target)
+    }
+
+    pub(in crate::archive) fn put(&mut self, id: BlobId, target: BlobId) {
         self.0.put(id, target);
     }
 }
 
 /// An earlier snapshot of the source, and its copy.
-pub(super) struct Reference {
+pub(in crate::archive) struct Reference {
     source: Trees,
     target: Trees,
     roots: (BlobId, BlobId),
 }
 
 /// A directory of the earlier snapshot, and its copy.
-pub(super) struct Directory {
+pub(in crate::archive) struct Directory {
     nodes: (BlobId, BlobId),
     /// The leaves looked at last.
     leaves: RefCell<(Vec<Entry>, Vec<Entry>)>,
 }
 
 /// The content of a file of the earlier snapshot, and its copy.
-pub(super) type Contents = Rc<(Content, Content)>;
+pub(in crate::archive) type Contents = Rc<(Content, Content)>;
 
 impl Reference {
-    pub(super) fn new(source: (Trees, BlobId), target: (Trees, BlobId)) -> Self {
+    pub(in crate::archive) fn new(source: (Trees, BlobId), target: (Trees, BlobId)) -> Self {
         Self {
             roots: (source.1, target.1),
             source: source.0,
@@ -69,13 +74,17 @@ impl Reference {
         }
     }
 
-    pub(super) fn roots(&self) -> (BlobId, BlobId) {
+    pub(in crate::archive) fn roots(&self) -> (BlobId, BlobId) {
         self.roots
     }
 
     /// Opens a directory whose present version differs. Its nodes become known, as far as that
     /// takes no reading of leaves.
-    pub(super) fn directory(&self, nodes: (BlobId, BlobId), known: &mut Known) -> Rc<Directory> {
+    pub(in crate::archive) fn directory(
+        &self,
+        nodes: (BlobId, BlobId),
+        known: &mut Known,
+    ) -> Rc<Directory> {
         if let Err(error) = self.nodes(nodes, known, 0) {
             tracing::debug!(%error, "an earlier copy cannot be read");
         }
@@ -114,7 +123,11 @@ impl Reference {
     }
 
     /// The entry `name` of the earlier directory, and its copy.
-    pub(super) fn entry(&self, directory: &Directory, name: &[u8]) -> Option<(Entry, Entry)> {
+    pub(in crate::archive) fn entry(
+        &self,
+        directory: &Directory,
+        name: &[u8],
+    ) -> Option<(Entry, Entry)> {
         let mut leaves = directory.leaves.borrow_mut();
         let (first, last) = (leaves.0.first(), leaves.0.last());
         let inside = first.is_some_and(|entry| entry.name.as_slice() <= name)
@@ -164,7 +177,7 @@ impl Reference {
 
     /// Makes known what the earlier version of a file has in and near `range`: its chunks for
     /// `level` 0, its lists of level `level - 1` above.
-    pub(super) fn contents(
+    pub(in crate::archive) fn contents(
         &self,
         contents: &Contents,
         range: &Range<u64>,

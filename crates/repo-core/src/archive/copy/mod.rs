@@ -24,9 +24,10 @@ use crate::error::{Error, Result};
 use crate::progress::{Finding, Progress};
 use crate::repository::{Repository, Session, State, finding_or_fail, new_session};
 
-use chunks::Chunks;
-use known::{Known, Reference};
-use tree::Rewriter;
+pub(super) use chunks::Chunks;
+pub(super) use known::Known;
+use known::Reference;
+pub(super) use tree::Rewriter;
 
 /// Choices of a copy.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ pub struct CopyReport {
 }
 
 /// Why a snapshot is not copied.
-enum Failed {
+pub(super) enum Failed {
     /// Something of it cannot be read, the chunk where it is one; others may be whole.
     Source(Option<BlobId>, Error),
     /// The copy cannot go on.
@@ -98,7 +99,7 @@ impl From<Error> for Failed {
 }
 
 /// The first snapshot in a chain of copies.
-fn origin(known: &SnapshotRef) -> SnapshotId {
+pub(super) fn origin(known: &SnapshotRef) -> SnapshotId {
     known.snapshot.original.unwrap_or(known.snapshot.id())
 }
 

@@ -22,15 +22,15 @@ use crate::repository::Session;
 type Copied<T> = Result<T, Failed>;
 
 /// Copies the trees of one snapshot.
-pub(super) struct Rewriter<'a> {
-    pub(super) source: &'a Trees,
-    pub(super) session: &'a Session,
-    pub(super) known: &'a mut Known,
-    pub(super) chunks: &'a Chunks<'a>,
-    pub(super) reference: Option<Reference>,
-    pub(super) progress: &'a dyn Progress,
+pub(in crate::archive) struct Rewriter<'a> {
+    pub(in crate::archive) source: &'a Trees,
+    pub(in crate::archive) session: &'a Session,
+    pub(in crate::archive) known: &'a mut Known,
+    pub(in crate::archive) chunks: &'a Chunks<'a>,
+    pub(in crate::archive) reference: Option<Reference>,
+    pub(in crate::archive) progress: &'a dyn Progress,
     /// Where the work is; after a failure, where it failed.
-    pub(super) path: Vec<u8>,
+    pub(in crate::archive) path: Vec<u8>,
 }
 
 /// A tree blob to copy.
@@ -85,7 +85,7 @@ struct Needs {
 
 impl Rewriter<'_> {
     /// Copies the tree below a root and tells its id in the target.
-    pub(super) fn root(&mut self, root: Option<BlobId>) -> Copied<Option<BlobId>> {
+    pub(in crate::archive) fn root(&mut self, root: Option<BlobId>) -> Copied<Option<BlobId>> {
         let Some(root) = root else { return Ok(None) };
         let before = self.reference.as_ref().map(Reference::roots);
         if let Some((_, copy)) = before.filter(|(id, _)| *id == root) {

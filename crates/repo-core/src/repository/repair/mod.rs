@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use repo_format::commit::{Commit, IndexRef};
 use repo_format::pack::{self, DirectorySegment, TRAILER_LEN};
-use repo_format::{HEADER_LEN, IndexId, PackId, SessionId};
+use repo_format::{BlobKey, HEADER_LEN, IndexId, PackId, SessionId};
 
 use crate::error::{Error, Result};
 use crate::limits::{DIRECTORY_GUESS, REPAIR_DIRECTORIES};
@@ -61,13 +61,15 @@ pub struct RepairReport {
     pub packs: u64,
     /// Packs whose chunks were entered into the index by their directories.
     pub packs_indexed: u64,
-    /// Packs whose header or directory cannot be read.
+    /// Packs whose header or directory cannot be read, or that hold damaged segments.
     pub packs_harmed: u64,
     /// Of these, packs that nothing needs any more, because all that the index knew of them was
     /// stored anew.
     pub packs_replaced: u64,
     /// Chunks and tree nodes found in harmed packs and stored anew.
     pub blobs_salvaged: u64,
+    /// Chunks and tree nodes found in a second repository and stored.
+    pub blobs_recovered: u64,
     /// Bytes of packs and index objects written.
     pub bytes_stored: u64,
     /// What remains wrong.
@@ -87,33 +89,58 @@ impl Repository {
     ) -> Result<RepairReport> {
         self.writable()?;
         self.refresh().await?;
+        let stored = self.stored_packs().await?;
+        let options = options.clone();
+        self.blocking(move |repository| {
+            repository.repair(&options, &*progress, (&stored, &[]), None)
+        })
+        .await
+    }
+
+    /// Every pack in the store, in order of name.
+    pub(crate) async fn stored_packs(&self) -> Result<Vec<Stored>> {
         let mut stored = Vec::new();
         let mut listed = self.inner.storage.store().list("packs/", None).await;
         while let Some(info) = listed.try_next().await.map_err(Error::Store)? {
             let id = info.key.rsplit('/').next().and_then(PackId::from_hex);
             stored.extend(id.map(|id| (id, info.size)));
         }
-        drop(listed);
-        let options = options.clone();
-        self.blocking(move |repository| {
-            let repair = Repair {
-                repository,
-                state: repository.state(),
-                session: new_session()?,
-                reader: SegmentReader::new(
-                    repository.inner.storage.clone(),
-                    Arc::clone(&repository.inner.ring),
-                ),
-                options: &options,
-                progress: &*progress,
-                sound: Vec::new(),
-                removed: Vec::new(),
-                report: RepairReport::default(),
-            };
-            repair.run(&stored)
-        })
-        .await
+        Ok(stored)
     }
+
+    /// Repairs the index, and packs that are known to be harmed. `recover` is asked for what they
+    /// no longer hold. Blocks.
+    pub(crate) fn repair(
+        &self,
+        options: &RepairOptions,
+        progress: &dyn Progress,
+        (stored, harmed): (&[Stored], &[PackId]),
+        recover: Option<Recover<'_>>,
+    ) -> Result<RepairReport> {
+        let repair = Repair {
+            repository: self,
+            state: self.state(),
+            session: new_session()?,
+            reader: SegmentReader::new(self.inner.storage.clone(), Arc::clone(&self.inner.ring)),
+            options,
+            progress,
+            sound: Vec::new(),
+            removed: Vec::new(),
+            report: RepairReport::default(),
+        };
+        repair.run(stored, harmed, recover)
+    }
+}
+
+/// Finds lost blobs elsewhere and stores them in the session. The index locates what is not lost.
+pub(crate) type Recover<'a> = &'a mut dyn FnMut(&Arc<IndexSet>, SessionId) -> Result<Recovered>;
+
+/// What was found elsewhere.
+#[derive(Default)]
+pub(crate) struct Recovered {
+    pub(crate) keys: HashSet<BlobKey>,
+    pub(crate) indexes: Vec<IndexRef>,
+    pub(crate) bytes: u64,
 }
 
 /// One running repair.
@@ -130,8 +157,18 @@ struct Repair<'a> {
     report: RepairReport,
 }
 
-/// A pack of the store, by its length there.
-type Stored = (PackId, u64);
+/// A pack of the store, and its length there.
+pub(crate) type Stored = (PackId, u64);
+
+/// What is wrong with packs.
+struct Found {
+    /// Not all of their chunks are in the index.
+    unindexed: Vec<Stored>,
+    /// Their directories cannot be read, or they are known to be harmed.
+    harmed: Vec<Stored>,
+    /// The index names them, and the store has them not.
+    missing: Vec<PackId>,
+}
 
 /// Gathers what one index object says.
 #[derive(Default)]
@@ -155,23 +192,35 @@ impl Examiner for Examined {
 }
 
 impl Repair<'_> {
-    fn run(mut self, stored: &[Stored]) -> Result<RepairReport> {
+    fn run(
+        mut self,
+        stored: &[Stored],
+        known: &[PackId],
+        recover: Option<Recover<'_>>,
+    ) -> Result<RepairReport> {
         self.examine_indexes()?;
         let index = self.index(&[], &[])?;
-        let (unindexed, harmed) = self.compare(&index, stored)?;
+        let found = self.compare(&index, stored, known)?;
         let mut rows = Rows::new(self.repository, self.session, self.options.dry_run);
-        for (id, size) in &unindexed {
+        for (id, size) in &found.unindexed {
             rows.push(*id, *size, &self.directory(*id, *size)?)?;
         }
         rows.flush()?;
-        self.report.packs_indexed = unindexed.len() as u64;
-        if !harmed.is_empty() {
-            let ids: Vec<PackId> = harmed.iter().map(|(id, _)| *id).collect();
-            let index = self.index(rows.written(), &ids)?;
-            let salvage = self.salvage(&Arc::new(index), &harmed)?;
-            self.replace(&salvage, stored, &ids, &mut rows)?;
-            self.report.bytes_stored += salvage.bytes;
+        self.report.packs_indexed = found.unindexed.len() as u64;
+        let there = found.harmed.iter().map(|(id, _)| *id);
+        let harmed: Vec<PackId> = there.chain(found.missing.iter().copied()).collect();
+        if !harmed.is_empty() || (recover.is_some() && !self.removed.is_empty()) {
+            let index = Arc::new(self.index(rows.written(), &harmed)?);
+            let salvage = self.salvage(&index, &found.harmed)?;
+            let recovered = match recover {
+                Some(recover) => recover(&index, self.session)?,
+                None => Recovered::default(),
+            };
+            self.report.blobs_recovered = recovered.keys.len() as u64;
+            self.replace(&salvage, &recovered, &index, (stored, &harmed), &mut rows)?;
+            self.report.bytes_stored += salvage.bytes + recovered.bytes;
             rows.adopt(salvage.indexes);
+            rows.adopt(recovered.indexes);
         }
         rows.flush()?;
         self.report.bytes_stored += rows.bytes();
@@ -218,11 +267,7 @@ impl Repair<'_> {
     ///
     /// A pack that no index object names was left by a writer that never finished, unless an index
     /// object is lost: then it may have been that one's.
-    fn compare(
-        &mut self,
-        index: &IndexSet,
-        stored: &[Stored],
-    ) -> Result<(Vec<Stored>, Vec<Stored>)> {
+    fn compare(&mut self, index: &IndexSet, stored: &[Stored], known: &[PackId]) -> Result<Found> {
         let condemned: HashSet<PackId> = self.state.condemned.iter().copied().collect();
         let named: HashSet<PackId> = self
             .sound
@@ -230,13 +275,8 @@ impl Repair<'_> {
             .flat_map(|(_, packs)| packs.iter().copied())
             .collect();
         let there: HashSet<PackId> = stored.iter().map(|(id, _)| *id).collect();
-        for id in named
-            .difference(&there)
-            .filter(|id| !condemned.contains(id))
-        {
-            let message = format!("{}: missing", pack::path(id));
-            self.find(Finding::damage(None, message));
-        }
+        let missing = named.difference(&there).copied();
+        let missing = missing.filter(|id| !condemned.contains(id)).collect();
         let all = !self.removed.is_empty();
         let looked_at: Vec<Stored> = stored
             .iter()
@@ -259,6 +299,7 @@ impl Repair<'_> {
             });
             for (pack, read) in batch.iter().zip(read) {
                 match read {
+                    Ok(_) if known.binary_search(&pack.0).is_ok() => harmed.push(*pack),
                     Ok(true) => {}
                     Ok(false) => unindexed.push(*pack),
                     Err(error) => {
@@ -272,7 +313,11 @@ impl Repair<'_> {
         }
         self.report.packs_harmed = harmed.len() as u64;
         self.progress.finish();
-        Ok((unindexed, harmed))
+        Ok(Found {
+            unindexed,
+            harmed,
+            missing,
+        })
     }
 
     fn directory(&self, id: PackId, size: u64) -> Result<Vec<DirectorySegment>> {
@@ -314,24 +359,27 @@ impl Repair<'_> {
     fn replace(
         &mut self,
         salvage: &Salvage,
-        stored: &[Stored],
-        harmed: &[PackId],
+        recovered: &Recovered,
+        elsewhere: &IndexSet,
+        (stored, harmed): (&[Stored], &[PackId]),
         rows: &mut Rows<'_>,
     ) -> Result<()> {
         let index = self.index(&[], &[])?;
         let mut replaced = HashSet::new();
         for id in harmed {
-            let known = index.segments_of(id);
-            let lost = known
-                .iter()
-                .filter(|at| !salvage.segments.contains(&(*id, at.offset)))
-                .count();
+            let (mut lost, mut all) = (0u64, 0u64);
+            index.keys_of(id, |offset, key| {
+                let known = salvage.segments.contains(&(*id, offset))
+                    || recovered.keys.contains(&key)
+                    || matches!(elsewhere.find(&key), Ok(Some(_)));
+                lost += u64::from(!known);
+                all += 1;
+            })?;
             if lost == 0 {
                 replaced.insert(*id);
             } else {
-                let of = known.len();
                 let key = pack::path(id);
-                let message = format!("{key}: {lost} of its {of} segments are lost");
+                let message = format!("{key}: {lost} of its {all} chunks are lost");
                 self.find(Finding::damage(None, message));
             }
         }
