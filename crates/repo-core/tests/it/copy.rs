@@ -278,7 +278,7 @@ async fn after_a_failure_at_any_request_the_copy_is_whole_or_absent() {
     }
     for limit in 0.. {
         let memory = Arc::new(FaultStore::in_memory());
-        let store = Store::new(memory.clone(), "memory");
+        let store = Store::new(Arc::<FaultStore>::clone(&memory), "memory");
         let options = CreateOptions::default();
         let made = Repository::create(store.clone(), &Access::Plain, &options);
         made.await.unwrap();

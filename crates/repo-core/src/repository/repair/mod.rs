@@ -227,7 +227,8 @@ impl Repair<'_> {
         let added = rows.into_written();
         self.report.indexes_added = added.len() as u64;
         self.report.indexes_removed = self.removed.len() as u64;
-        if !self.options.dry_run && !(added.is_empty() && self.removed.is_empty()) {
+        let nothing = added.is_empty() && self.removed.is_empty();
+        if !self.options.dry_run && !nothing {
             self.commit(&added)?;
         }
         Ok(self.report)
