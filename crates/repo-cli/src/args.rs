@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, diff, forget, init, key, log, ls, restore, snapshot, snapshots, stats,
-    tag,
+    cat, check, completions, copy, diff, forget, init, key, log, ls, repair, restore, snapshot,
+    snapshots, stats, tag,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -94,8 +94,12 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Forget snapshots, by a policy or by name.
     Forget(forget::ForgetArgs),
+    /// Copy snapshots into another repository.
+    Copy(copy::CopyArgs),
     /// Verify the repository.
     Check(check::CheckArgs),
+    /// Mend a damaged repository.
+    Repair(repair::RepairArgs),
     /// List and change the passwords that open the repository.
     Key(key::KeyArgs),
     /// Change the tags of snapshots, and protect them.
@@ -108,7 +112,8 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Reads an option of a store.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_ascii_lowercase(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),

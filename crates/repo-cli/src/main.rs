@@ -12,6 +12,7 @@ mod exit;
 mod location;
 mod logging;
 mod message;
+mod other;
 mod output;
 mod password;
 mod profile;

@@ -20,6 +20,25 @@ fn parse_in(text: &str, zone: TimeZone) -> Result<i64, String> {
     Ok(zoned.timestamp().as_millisecond())
 }
 
+/// Reads a span of time such as `30d`, `1h` or `90m`, in milliseconds.
+pub(crate) fn span(text: &str) -> Result<u64, String> {
+    let expected = || "expected a number and s, m, h, d or w".to_owned();
+    let text = text.trim();
+    let unit = text.chars().next_back().ok_or_else(expected)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return Err(expected()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
+    number
+        .checked_mul(seconds * 1000)
+        .ok_or_else(|| "too long".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +58,27 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_in(text, zone.clone()).ok(), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_have_one_unit() {
+        for (text, ms) in [
+            ("30d", Some(30 * 86_400_000)),
+            ("1h", Some(3_600_000)),
+            ("90m", Some(5_400_000)),
+            ("2w", Some(14 * 86_400_000)),
+            ("0s", Some(0)),
+            ("", None),
+            ("d", None),
+            ("5", None),
+            ("-1d", None),
+            ("1h30m", None),
+            ("1\u{e9}", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615w", None),
+        ] {
+            assert_eq!(span(text).ok(), ms, "{text}");
         }
     }
 }

@@ -56,9 +56,9 @@ pub use repo_format::{
 };
 pub use repo_store::Store;
 pub use repository::{
-    Access, Amount, AttributeChange, CheckOptions, CheckReport, CreateOptions, ForgetOptions,
-    Forgotten, GcOptions, GcReport, KeyInfo, LogEntry, MaxUnused, OpenOptions, ReadData,
-    Repository, RepositoryStats,
+    Access, Amount, AttributeChange, CheckOptions, CheckReport, Coverage, CreateOptions, Cutting,
+    ForgetOptions, Forgotten, GcOptions, GcReport, KeyInfo, LogEntry, MaxUnused, OpenOptions,
+    ReadData, RepairOptions, RepairReport, Repository, RepositoryStats,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,

@@ -55,6 +55,13 @@ pub(crate) const LOSSES_MAX: usize = 10_000;
 pub(crate) const LOSS_FILES_MAX: usize = 20;
 /// Snapshots that a check names for one damaged blob in one file; more are counted.
 pub(crate) const LOSS_SNAPSHOTS_MAX: usize = 20;
+/// Pack directories a repair reads at once.
+pub(crate) const REPAIR_DIRECTORIES: usize = 16;
+/// Bytes of a pack without a directory that are searched for a segment at once.
+pub(crate) const RESYNC_WINDOW: u64 = 64 << 10;
+/// Pairs of an id in the source and its id in the target that a copy remembers, 112 bytes each;
+/// past it the least recently used are looked for again.
+pub(crate) const COPY_PAIRS_MAX: usize = 1 << 17;
 /// Chunk lists of a file that a comparison of snapshots opens beyond those both have; past it a
 /// difference is counted by whole lists.
 pub(crate) const DIFF_LISTS_MAX: u64 = 1024;

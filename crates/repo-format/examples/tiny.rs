@@ -306,6 +306,7 @@ fn snapshot(root: Entry, time_ms: i64) -> SnapshotRef {
         description: None,
         source: None,
         duration_ms: 0,
+        original: None,
     };
     SnapshotRef {
         snapshot: snapshot.into(),

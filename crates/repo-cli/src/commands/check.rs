@@ -5,8 +5,9 @@ use repo_core::{CheckOptions, ReadData, Severity};
 
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
-use crate::message::{CheckSummary, FindingMessage};
+use crate::message::{CheckSummary, CoverageFields, FindingMessage};
 use crate::show::{self, Stopwatch};
+use crate::when;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -22,6 +23,13 @@ pub(crate) struct CheckArgs {
         conflicts_with = "read_data"
     )]
     read_data_subset: Option<f64>,
+    /// Of all data, read what was not verified on this machine for a time, as in 30d; what was
+    /// verified longest ago comes first.
+    #[arg(long, value_name = "TIME", value_parser = when::span, requires = "read_data")]
+    older_than: Option<u64>,
+    /// Begin to read no pack after a time, as in 1h; the next check goes on with the rest.
+    #[arg(long, value_name = "TIME", value_parser = when::span, requires = "read_data")]
+    max_duration: Option<u64>,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -36,6 +44,10 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Fail
     let repository = context.open().await?;
     let read_data = match args.read_data_subset {
         Some(percent) => ReadData::Percent(percent),
+        None if args.older_than.is_some() || args.max_duration.is_some() => ReadData::Due {
+            older_than_ms: args.older_than,
+            max_duration_ms: args.max_duration,
+        },
         None if args.read_data => ReadData::All,
         None => ReadData::No,
     };
@@ -54,6 +66,11 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Fail
         blobs: report.blobs,
         bytes_read: report.bytes_read,
         damage,
+        coverage: report.coverage.map(|coverage| CoverageFields {
+            pack_bytes: coverage.bytes,
+            pack_bytes_verified: coverage.bytes_verified,
+            packs_due: coverage.packs_due,
+        }),
         duration_ms: clock.elapsed_ms(),
     })?;
     match damage {

@@ -1,12 +1,16 @@
 //! `repo init`: makes a repository.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use repo_core::{Access, CreateOptions};
 
-use crate::args::byte_size;
+use crate::args::{byte_size, key_value};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::location::Place;
+use crate::other::Named;
 use crate::password;
 
 /// Arguments of `init`.
@@ -24,6 +28,17 @@ pub(crate) struct InitArgs {
     /// Say for people whose password the first one is.
     #[arg(long, value_name = "TEXT", default_value = "")]
     key_label: String,
+    /// Cut files as the repository at LOCATION does, so that copies from there and snapshots taken
+    /// here share chunks. Both then share the secret of where files are cut.
+    #[arg(long, value_name = "LOCATION")]
+    copy_chunker_params_from: Option<OsString>,
+    /// Read the password of that repository from the first line of FILE.
+    /// [env: REPO_FROM_PASSWORD_FILE, REPO_FROM_PASSWORD, REPO_FROM_PASSWORD_COMMAND]
+    #[arg(long, value_name = "FILE", requires = "copy_chunker_params_from")]
+    from_password_file: Option<PathBuf>,
+    /// Set an option of that repository's store. May be repeated.
+    #[arg(long = "from-option", value_name = "KEY=VALUE", value_parser = key_value)]
+    from_options: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -49,7 +64,22 @@ fn pack_size(text: &str) -> Result<u32, String> {
 }
 
 pub(crate) async fn run(context: &Context, args: InitArgs) -> Result<Exit, Failure> {
+    let cutting = match &args.copy_chunker_params_from {
+        Some(location) => {
+            let other = context.other(Named {
+                option: "--copy-chunker-params-from",
+                variables: "REPO_FROM_PASSWORD",
+                location,
+                password_file: args.from_password_file.clone(),
+                password_command: None,
+                options: &args.from_options,
+            })?;
+            Some(other.open().await?.cutting())
+        }
+        None => None,
+    };
     let options = CreateOptions {
+        cutting,
         cipher: args.cipher.map(Into::into),
         label: args.key_label,
         pack_size: args.pack_size,

@@ -111,6 +111,9 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["restore", "latest", "target", "--dry-run"]));
     note(home.json(["restore", "latest", "target"]));
     note(home.json(["check", "--read-data"]));
+    home.ok(["-r", "copies", "init", "--no-encryption"]);
+    note(home.json(["copy", "--to", "copies"]));
+    note(home.json(["repair", "index"]));
     note(home.json(["tag", "--add", "x", "latest"]));
     note(home.json(["forget", "--keep-last", "1"]));
     note(home.json(["stats"]));

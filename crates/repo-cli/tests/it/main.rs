@@ -2,6 +2,7 @@
 //!
 //! Each test has a home directory of its own, so nothing of the machine's user is read or written.
 
+mod copies;
 mod damage;
 mod driver;
 mod errors;

@@ -185,6 +185,7 @@ fn take(
         description: options.description.clone(),
         source: None,
         duration_ms: watch.elapsed_ms(),
+        original: None,
     };
     let mut saved = None;
     if !options.dry_run {
@@ -199,7 +200,8 @@ fn take(
             valid: Some(state.number),
             level: options.level,
         };
-        saved = Some(publish(options, &snapshot, publication)?);
+        let tags = options.tags.clone();
+        saved = Some(publish(snapshot.clone(), tags, None, publication)?);
     }
     Ok(SnapshotReport {
         id: saved,
@@ -209,18 +211,18 @@ fn take(
 }
 
 /// Commits the snapshot: from here on others see it.
-fn publish(
-    options: &SnapshotOptions,
-    snapshot: &Snapshot,
+pub(super) fn publish(
+    snapshot: Snapshot,
+    mut tags: Vec<String>,
+    protected: Option<bool>,
     publication: Publication<'_>,
 ) -> Result<SnapshotId> {
-    let mut tags = options.tags.clone();
     tags.sort_unstable();
     tags.dedup();
     let reference = SnapshotRef {
-        snapshot: snapshot.clone().into(),
+        snapshot: snapshot.into(),
         tags,
-        protected: None,
+        protected,
     };
     let id = reference.snapshot.id();
     publication.commit(|_| {

@@ -12,6 +12,7 @@ mod index;
 mod keys;
 mod log;
 mod object;
+mod repair;
 mod seen;
 mod segments;
 mod session;
@@ -22,7 +23,7 @@ mod storage;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
-use repo_chunker::{Chunker, Params};
+use repo_chunker::Chunker;
 use repo_format::commit::{Commit, SnapshotRef};
 use repo_format::config::{self, Config, Features, Operation, PublicKeys};
 use repo_format::{
@@ -32,16 +33,18 @@ use repo_format::{
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
 
-pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
+pub use access::{Access, CreateOptions, Cutting, KeyInfo, OpenOptions};
 pub use attributes::AttributeChange;
-pub use check::{CheckOptions, CheckReport, ReadData};
+pub use check::{CheckOptions, CheckReport, Coverage, ReadData};
 pub use forget::{ForgetOptions, Forgotten};
 pub use gc::{Amount, GcOptions, GcReport, MaxUnused};
+pub use repair::{RepairOptions, RepairReport};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use gc::{Live, Mark, collect};
 pub(crate) use index::{IndexBuilder, IndexSet, SegmentAddress};
+pub(crate) use repair::Recovered;
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::{Gone, State};
@@ -127,7 +130,7 @@ impl Repository {
             Err(error) => return Err(Error::Store(error)),
         }
         let create_only = store.probe_create_only().await.map_err(Error::Store)?;
-        let secrets = Secrets::generate().map_err(Error::encode)?;
+        let secrets = options.secrets()?;
         let config = new_config(access, options, &secrets)?;
         let bytes = config.encode();
         // What would be refused when read must not be written.
@@ -257,6 +260,12 @@ impl Repository {
     #[must_use]
     pub fn cipher(&self) -> Cipher {
         self.inner.ring.cipher()
+    }
+
+    /// How it cuts files, for a repository that is to cut them alike.
+    #[must_use]
+    pub fn cutting(&self) -> Cutting {
+        Cutting::of(&self.inner.config, &self.inner.ring)
     }
 
     /// Where it lies; without secrets.
@@ -501,7 +510,7 @@ async fn wrap(
 }
 
 fn new_config(access: &Access, options: &CreateOptions, secrets: &Secrets) -> Result<Config> {
-    let params = Params::default();
+    let params = options.chunker_params();
     let (cipher, public) = match access {
         Access::Password(_) => (options.cipher.unwrap_or(Cipher::Aes256Gcm), None),
         Access::Plain => (Cipher::None, Some(PublicKeys::new(secrets))),

@@ -137,6 +137,12 @@ impl State {
 pub(crate) struct Gone(HashSet<PackId>);
 
 impl Gone {
+    /// These and `more`.
+    pub(crate) fn and(mut self, more: &[PackId]) -> Self {
+        self.0.extend(more);
+        self
+    }
+
     /// Whether `pack` is condemned or deleted.
     pub(crate) fn contains(&self, pack: &PackId) -> bool {
         self.0.contains(pack)

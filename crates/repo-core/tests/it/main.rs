@@ -1,9 +1,11 @@
 //! Tests of the public interface, on whole repositories.
 
 mod check;
+mod copy;
 mod diff;
 mod fixture;
 mod gc;
+mod repair;
 mod repository;
 mod requests;
 mod restore;
