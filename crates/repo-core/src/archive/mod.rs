@@ -7,6 +7,7 @@ mod check;
 mod content;
 mod diff;
 mod ingest;
+mod large;
 mod lists;
 mod meta;
 mod options;
