@@ -27,6 +27,8 @@ pub(crate) const LOG_FETCHES: usize = 8;
 pub(crate) const COMMIT_ATTEMPTS: u32 = 1000;
 /// Bytes of a file held while it is cut; twice the longest chunk, so that a window always yields.
 pub(crate) const WINDOW: usize = 2 << 20;
+/// Windows of one large file that are cut and not yet listed.
+pub(crate) const WINDOWS_AHEAD: u64 = 8;
 /// Files up to this size are read and cut by one thread in one piece, in bytes.
 pub(crate) const SMALL_FILE: u64 = WINDOW as u64;
 /// Entries in one unit of work.

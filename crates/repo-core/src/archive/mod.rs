@@ -9,6 +9,7 @@ mod copy;
 mod diff;
 mod gc;
 mod ingest;
+mod large;
 mod lists;
 mod meta;
 mod options;
