@@ -14,9 +14,11 @@ use serde::Serialize;
 use crate::show;
 
 mod change;
+mod locks;
 mod repository;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
+pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CreatedMessage, KeyChangeMessage, KeyMessage, StatsMessage,
     TagsMessage,

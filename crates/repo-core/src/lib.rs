@@ -53,8 +53,8 @@ pub use repo_format::{
     BlobId, Cipher, Content, ErrorKind, Extent, IndexId, KeyId, PackId, PathBytes, RepositoryId,
     Snapshot, SnapshotId, SnapshotStats,
 };
-pub use repo_store::Store;
+pub use repo_store::{LockMode, Store};
 pub use repository::{
-    Access, CheckOptions, CheckReport, CreateOptions, KeyInfo, LogEntry, OpenOptions, ReadData,
-    Repository, RepositoryStats,
+    Access, CheckOptions, CheckReport, CreateOptions, KeyInfo, LockFor, LogEntry, OpenOptions,
+    ReadData, Repository, RepositoryStats,
 };

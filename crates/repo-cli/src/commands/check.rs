@@ -1,11 +1,11 @@
 //! `repo check`: verifies the repository, by its structure or by reading all data.
 
 use clap::Args;
-use repo_core::{CheckOptions, ReadData, Severity};
+use repo_core::{CheckOptions, ReadData, Repository, Severity};
 
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
-use crate::message::{CheckSummary, FindingMessage};
+use crate::message::{CheckSummary, FindingMessage, LocksSummary, SnapshotLockMessage};
 use crate::show::{self, Stopwatch};
 
 /// Arguments of `check`.
@@ -22,6 +22,9 @@ pub(crate) struct CheckArgs {
         conflicts_with = "read_data"
     )]
     read_data_subset: Option<f64>,
+    /// Ask the store until when its retention locks keep each snapshot, and nothing else.
+    #[arg(long, conflicts_with_all = ["read_data", "read_data_subset"])]
+    locks: bool,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -34,6 +37,9 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Failure> {
     let repository = context.open().await?;
+    if args.locks {
+        return locks(context, &repository).await;
+    }
     let read_data = match args.read_data_subset {
         Some(percent) => ReadData::Percent(percent),
         None if args.read_data => ReadData::All,
@@ -66,6 +72,16 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Fail
             ),
         )),
     }
+}
+
+async fn locks(context: &Context, repository: &Repository) -> Result<Exit, Failure> {
+    let report = repository.check_locks(context.progress()).await?;
+    for found in &report.snapshots {
+        let message = SnapshotLockMessage::new(found, report.now_ms);
+        context.output.show(&message)?;
+    }
+    context.output.show(&LocksSummary::new(&report))?;
+    Ok(Exit::Ok)
 }
 
 #[cfg(test)]

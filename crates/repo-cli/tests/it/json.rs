@@ -111,6 +111,7 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["restore", "latest", "target", "--dry-run"]));
     note(home.json(["restore", "latest", "target"]));
     note(home.json(["check", "--read-data"]));
+    note(home.json(["check", "--locks"]));
     note(home.json(["tag", "--add", "x", "latest"]));
     note(home.json(["stats"]));
     note(home.json(["log"]));

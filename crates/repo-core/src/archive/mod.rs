@@ -8,6 +8,7 @@ mod content;
 mod diff;
 mod ingest;
 mod lists;
+mod locks;
 mod meta;
 mod options;
 mod restore;
@@ -20,6 +21,7 @@ mod walk;
 mod worker;
 
 pub use diff::{Change, ChangeKind, DiffTotals, VisitChange};
+pub use locks::{LocksReport, SnapshotLock};
 pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
 pub use restore::{PlanAction, PlanLine, RestoreOptions, RestoreReport};
 pub use snapshot::StreamEnd;

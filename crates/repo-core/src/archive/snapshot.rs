@@ -13,6 +13,7 @@ use crate::archive::batch::{Batch, Permits};
 use crate::archive::content;
 use crate::archive::ingest;
 use crate::archive::lists::DirectoryWriter;
+use crate::archive::locks;
 use crate::archive::options::{Parent, SnapshotOptions, SnapshotReport};
 use crate::archive::roots::{Roots, synthetic};
 use crate::archive::run::Run;
@@ -167,9 +168,12 @@ fn take(
     };
     let mut saved = None;
     if !options.dry_run {
+        let subtrees = (snapshot.root.subtree, root.and_then(|root| root.subtree));
+        let ledger = locks::renew(repository, &trees, &state, &written, subtrees)?;
         saved = Some(publish(
             repository, options, id, &state, &snapshot, &written,
         )?);
+        locks::remember(repository, ledger);
     }
     Ok(SnapshotReport {
         id: saved,

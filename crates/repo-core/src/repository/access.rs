@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use repo_chunker::{Params, Sizes};
 use repo_format::config::{ChunkSizes, Config};
 use repo_format::{Cipher, KeyId};
+use repo_store::LockMode;
 
 use crate::limits::{PACK_SIZE, SEGMENT_SIZE};
 
@@ -45,6 +46,17 @@ pub struct CreateOptions {
     pub segment_size: Option<u32>,
     /// Length at which a pack is closed, in bytes; 16 MiB by default.
     pub pack_size: Option<u32>,
+    /// Retention locks on all that is stored; none by default.
+    pub lock: Option<LockFor>,
+}
+
+/// How long each snapshot is locked: the store itself refuses to delete what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockFor {
+    /// Who may lift a lock.
+    pub mode: LockMode,
+    /// Time from the commit of a snapshot, in milliseconds; up to a hundred years.
+    pub for_ms: u64,
 }
 
 impl CreateOptions {

@@ -109,6 +109,8 @@ impl Repository {
         if slots.len() == 1 {
             return Err(refuse("it is the last one"));
         }
-        store.delete(&keyslot::path(id)).await.map_err(Error::Store)
+        let key = keyslot::path(id);
+        let deleted = store.delete(&key).await.map_err(Error::Store)?;
+        deleted.gone(&key, store).map_err(Error::Store)
     }
 }

@@ -6,6 +6,7 @@ mod access;
 mod check;
 mod index;
 mod keys;
+mod locks;
 mod log;
 mod object;
 mod seen;
@@ -28,12 +29,13 @@ use repo_format::{
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
 
-pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
+pub use access::{Access, CreateOptions, KeyInfo, LockFor, OpenOptions};
 pub use check::{CheckOptions, CheckReport, ReadData};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use index::{IndexSet, SegmentAddress};
+pub(crate) use locks::LockLedger;
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::State;
@@ -113,6 +115,10 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Store(error)),
         }
+        if options.lock.is_some() && !store.can_lock().await.map_err(Error::Store)? {
+            let location = store.location().to_owned();
+            return Err(Error::CannotLock { location });
+        }
         let create_only = store.probe_create_only().await.map_err(Error::Store)?;
         let secrets = Secrets::generate().map_err(Error::encode)?;
         let config = new_config(access, options, &secrets)?;
@@ -120,6 +126,7 @@ impl Repository {
         // What would be refused when read must not be written.
         Config::decode(&bytes).map_err(|source| Error::object(config::PATH, source))?;
         let config_hash = Config::hash(&bytes);
+        let store = locks::locking(store.clone(), &config);
         let mut key = None;
         if let Access::Password(password) = access {
             let (id, slot) = wrap(&secrets, password, config_hash, &options.label).await?;
@@ -182,6 +189,7 @@ impl Repository {
                 (secrets, Some(id))
             }
         };
+        let store = locks::locking(store, &config);
         Self::assemble(store, config, config_hash, secrets, (key, true), options).await
     }
 
@@ -354,6 +362,7 @@ impl Repository {
         if let Some(at) = self.inner.at {
             return Err(Error::ReadOnly { at });
         }
+        self.lockable()?;
         self.inner
             .config
             .allows(Operation::Write)
@@ -489,5 +498,6 @@ fn new_config(access: &Access, options: &CreateOptions, secrets: &Secrets) -> Re
         pack_size: options.pack_size(),
         features: Features::default(),
         public,
+        lock: options.lock.map(locks::stored),
     })
 }
