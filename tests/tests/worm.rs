@@ -123,8 +123,10 @@ async fn a_lock_costs_one_request_an_object_and_is_renewed_once_it_is_due() {
     let all = memory.keys().await;
     assert_eq!(packs(&asked), packs(&all));
     assert_eq!(asked, all);
-    let warm = memory.snapshot("cold", &source).await;
-    assert!(packs(&warm).is_empty() && warm.len() <= 2, "{warm:?}");
+    let mut warm = memory.snapshot("cold", &source).await;
+    warm.sort();
+    let new: Vec<String> = (&memory.keys().await - &all).into_iter().collect();
+    assert_eq!(warm, new);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +215,7 @@ async fn a_store_without_locks_is_refused() {
     let error = created.err().expect("a refusal");
     assert_eq!(
         error.to_string(),
-        "memory:/// cannot lock objects: it needs S3 with a bucket made with Object Lock"
+        "memory:// cannot lock objects: it needs S3 with a bucket made with Object Lock"
     );
     assert!(store.get("config", 1000).await.is_err());
 
@@ -275,6 +277,9 @@ struct Attacker {
 
 impl Attacker {
     fn new(server: &Seaweed) -> Self {
+        // Opening any store says which cryptography TLS has, which clients ask for when they are made.
+        let store = Store::open(&server.location("any"), &server.options());
+        drop(store.expect("a store"));
         let mut builder = AmazonS3Builder::new().with_bucket_name(BUCKET);
         for (key, value) in server.options() {
             builder = builder.with_config(key.parse().expect("an option"), value);
