@@ -34,9 +34,13 @@ struct Memory {
 impl Memory {
     fn new() -> Self {
         let objects = Arc::new(InMemory::new());
-        let locks = MemoryLocks::new(objects.clone(), 0);
+        let locks = MemoryLocks::new(Arc::<InMemory>::clone(&objects), 0);
         Self {
-            store: Store::new(objects.clone(), "memory").with_locks(locks.clone()),
+            store: Store::new(Arc::<InMemory>::clone(&objects), "memory").with_locks(Arc::<
+                MemoryLocks,
+            >::clone(
+                &locks
+            )),
             objects,
             locks,
             place: tempfile::tempdir().expect("a directory"),
@@ -224,7 +228,7 @@ async fn a_store_without_locks_is_refused() {
     memory.create(DAY_MS).await;
     let source = memory.source("data");
     memory.snapshot("cache", &source).await;
-    let copy = Store::new(memory.objects.clone(), "copy");
+    let copy = Store::new(Arc::<InMemory>::clone(&memory.objects), "copy");
     let opened = Repository::open(copy, &Access::Plain, &OpenOptions::default()).await;
     let copy = opened.expect("the copy");
     assert_eq!(copy.snapshots().len(), 1);

@@ -113,8 +113,8 @@ async fn a_store_without_locks_says_so() {
 #[tokio::test]
 async fn what_was_learned_is_not_asked_for() {
     let inner = Arc::new(InMemory::new());
-    let locks = MemoryLocks::new(inner.clone(), 1000);
-    let store = Store::new(inner, "memory").with_locks(locks.clone());
+    let locks = MemoryLocks::new(Arc::<InMemory>::clone(&inner), 1000);
+    let store = Store::new(inner, "memory").with_locks(Arc::<MemoryLocks>::clone(&locks));
     let store = store.locking(new_locks(500));
     store.put_new("a", "1".into()).await.unwrap();
     assert_eq!(locks.take_asked(), ["a"]);
