@@ -107,6 +107,7 @@ async fn write_one(golden: &Golden, source: &Path) -> Result<[Described; 2], Box
         segment_size: Some(8 << 10),
         pack_size: Some(12 << 10),
         cutting: None,
+        lock: None,
     };
     let repository = Repository::create(store, &golden.access(), &options).await?;
     sources::first(source)?;

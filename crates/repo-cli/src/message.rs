@@ -16,12 +16,14 @@ use crate::show;
 mod change;
 mod copy;
 mod forget;
+mod locks;
 mod repair;
 mod repository;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
+pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,

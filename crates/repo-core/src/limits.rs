@@ -21,6 +21,12 @@ pub(crate) const INDEX_RESIDENT_ALL: u64 = 24 << 20;
 pub(crate) const OPENERS_MAX: usize = 1024;
 /// A checkpoint is written after each commit whose number divides by this.
 pub(crate) const CHECKPOINT_EVERY: u64 = 64;
+/// Locks asked for or renewed at once.
+pub(crate) const LOCKS_AT_ONCE: usize = 32;
+/// Snapshots whose locks are remembered as a whole.
+pub(crate) const LOCKED_TREES_MAX: usize = 64;
+/// Longest file in which a client remembers locks, in bytes.
+pub(crate) const LOCK_LEDGER_MAX: usize = 64 << 20;
 /// Commits fetched at once.
 pub(crate) const LOG_FETCHES: usize = 8;
 /// Attempts to win the race for the next commit.

@@ -340,6 +340,7 @@ fn create(root: &Path, cipher: Cipher) -> Result<[KeyRing; 2]> {
         pack_size: 16 << 20,
         features: Features::default(),
         public: (cipher == Cipher::None).then(|| PublicKeys::new(&secrets)),
+        lock: None,
     };
     let bytes = config.encode();
     put(root, config::PATH, &bytes)?;

@@ -1,11 +1,13 @@
 //! `repo check`: verifies the repository, by its structure or by reading all data.
 
 use clap::Args;
-use repo_core::{CheckOptions, ReadData, Severity};
+use repo_core::{CheckOptions, ReadData, Repository, Severity};
 
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
-use crate::message::{CheckSummary, CoverageFields, FindingMessage};
+use crate::message::{
+    CheckSummary, CoverageFields, FindingMessage, LocksSummary, SnapshotLockMessage,
+};
 use crate::show::{self, Stopwatch};
 use crate::when;
 
@@ -30,6 +32,9 @@ pub(crate) struct CheckArgs {
     /// Begin to read no pack after a time, as in 1h; the next check goes on with the rest.
     #[arg(long, value_name = "TIME", value_parser = when::span, requires = "read_data")]
     max_duration: Option<u64>,
+    /// Ask the store until when its retention locks keep each snapshot, and nothing else.
+    #[arg(long, conflicts_with_all = ["read_data", "read_data_subset"])]
+    locks: bool,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -42,6 +47,9 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Failure> {
     let repository = context.open().await?;
+    if args.locks {
+        return locks(context, &repository).await;
+    }
     let read_data = match args.read_data_subset {
         Some(percent) => ReadData::Percent(percent),
         None if args.older_than.is_some() || args.max_duration.is_some() => ReadData::Due {
@@ -83,6 +91,16 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Fail
             ),
         )),
     }
+}
+
+async fn locks(context: &Context, repository: &Repository) -> Result<Exit, Failure> {
+    let report = repository.check_locks(context.progress()).await?;
+    for found in &report.snapshots {
+        let message = SnapshotLockMessage::new(found, report.now_ms);
+        context.output.show(&message)?;
+    }
+    context.output.show(&LocksSummary::new(&report))?;
+    Ok(Exit::Ok)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod gc;
 mod ingest;
 mod large;
 mod lists;
+mod locks;
 mod meta;
 mod options;
 mod publish;
@@ -28,6 +29,7 @@ mod worker;
 
 pub use copy::{CopiedSnapshot, CopyOptions, CopyReport};
 pub use diff::{Change, ChangeKind, DiffTotals, VisitChange};
+pub use locks::{LocksReport, SnapshotLock};
 pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
 pub use restore::{PlanAction, PlanLine, RestoreOptions, RestoreReport};
 pub use snapshot::StreamEnd;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use repo_format::commit::{Commit, IndexRef};
 use repo_format::{BlobId, BlobKind, SessionId, Texture};
 
+use crate::archive::locks;
 use crate::archive::reach::reach;
 use crate::archive::tree::Trees;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) progress: &'a dyn Progress,
     /// Roots of the trees that become visible.
     pub(crate) roots: Vec<BlobId>,
+    /// Root of the tree that the one root was compared with.
+    pub(crate) parent: Option<BlobId>,
     /// Index objects this run has written.
     pub(crate) indexes: Vec<IndexRef>,
     /// Locates everything the trees reach, perhaps in condemned packs.
@@ -42,10 +45,13 @@ impl Publication<'_> {
     /// Commits what `build` makes of the newest state, with the index objects of this run, once all
     /// that the trees reach is safe in that state. Blocks.
     pub(crate) fn commit(mut self, mut build: impl FnMut(&State) -> Result<Commit>) -> Result<()> {
+        // Locates what the trees reach where it is safe.
+        let mut index = Arc::clone(&self.source);
         loop {
             if self.valid.is_none() {
-                self.validate()?;
+                index = self.validate()?;
             }
+            self.lock(&index)?;
             let mut overtaken = false;
             let commit = self
                 .repository
@@ -67,8 +73,24 @@ impl Publication<'_> {
         }
     }
 
-    /// Makes all that the trees reach safe in the newest state.
-    fn validate(&mut self) -> Result<()> {
+    /// Renews the locks of what the trees reach, where the repository locks at all.
+    fn lock(&self, index: &Arc<IndexSet>) -> Result<()> {
+        let repository = self.repository;
+        if repository.lock_for().is_none() {
+            return Ok(());
+        }
+        let state = repository.state();
+        let trees = Trees::with(repository, Arc::clone(index));
+        for root in &self.roots {
+            let subtrees = (Some(*root), self.parent);
+            let ledger = locks::renew(repository, &trees, &state, &self.indexes, subtrees)?;
+            locks::remember(repository, ledger);
+        }
+        Ok(())
+    }
+
+    /// Makes all that the trees reach safe in the newest state, and returns an index that says where.
+    fn validate(&mut self) -> Result<Arc<IndexSet>> {
         let repository = self.repository;
         let inner = &repository.inner;
         let (state, index) = repository.state_and_index()?;
@@ -94,10 +116,11 @@ impl Publication<'_> {
         rescue.finish()?;
         for own in session.finish()?.indexes {
             self.source.add(&inner.storage, &inner.ring, &own)?;
+            newest.add(&inner.storage, &inner.ring, &own)?;
             self.indexes.push(own);
         }
         self.valid = Some(state.number);
-        Ok(())
+        Ok(newest)
     }
 
     /// Looks up every blob that the trees reach, and every base of this run's own deltas.

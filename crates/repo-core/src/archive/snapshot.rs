@@ -195,6 +195,7 @@ fn take(
             action: &options.action,
             progress: &**progress,
             roots: snapshot.root.subtree.into_iter().collect(),
+            parent: root.and_then(|root| root.subtree),
             indexes: written.indexes,
             source: index,
             valid: Some(state.number),

@@ -91,6 +91,7 @@ impl Undo {
             action,
             progress,
             roots: roots.flatten().collect(),
+            parent: None,
             indexes: Vec::new(),
             source: Arc::new(self.source(repository)?),
             valid: None,

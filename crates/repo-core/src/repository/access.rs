@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use repo_chunker::{Params, Sizes};
 use repo_format::config::{self, ChunkSizes, Config, Operation};
 use repo_format::{Cipher, ErrorKind, KeyId, KeyRing, Secrets, limits};
-use repo_store::Store;
+use repo_store::{LockMode, Store};
 
 use crate::error::{Error, Result};
 use crate::limits::{PACK_SIZE, SEGMENT_SIZE};
@@ -51,6 +51,8 @@ pub struct CreateOptions {
     /// Cut files like another repository, so that copies from there and snapshots taken here share
     /// chunks.
     pub cutting: Option<Cutting>,
+    /// Retention locks on all that is stored; none by default.
+    pub lock: Option<LockFor>,
 }
 
 /// How a repository cuts files: lengths, and the secret seed of the places.
@@ -78,6 +80,15 @@ impl std::fmt::Debug for Cutting {
             .field("params", &self.params)
             .finish_non_exhaustive()
     }
+}
+
+/// How long each snapshot is locked: the store itself refuses to delete what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockFor {
+    /// Who may lift a lock.
+    pub mode: LockMode,
+    /// Time from the commit of a snapshot, in milliseconds; up to a hundred years.
+    pub for_ms: u64,
 }
 
 impl CreateOptions {

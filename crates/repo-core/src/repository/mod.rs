@@ -10,6 +10,7 @@ mod forget;
 mod gc;
 mod index;
 mod keys;
+mod locks;
 mod log;
 mod object;
 mod repair;
@@ -33,7 +34,7 @@ use repo_format::{
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
 
-pub use access::{Access, CreateOptions, Cutting, KeyInfo, OpenOptions};
+pub use access::{Access, CreateOptions, Cutting, KeyInfo, LockFor, OpenOptions};
 pub use attributes::AttributeChange;
 pub use check::{CheckOptions, CheckReport, Coverage, ReadData};
 pub use forget::{ForgetOptions, Forgotten};
@@ -44,6 +45,7 @@ pub use stats::RepositoryStats;
 pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use gc::{Live, Mark, collect};
 pub(crate) use index::{IndexBuilder, IndexSet, SegmentAddress};
+pub(crate) use locks::LockLedger;
 pub(crate) use repair::Recovered;
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
@@ -129,6 +131,10 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Store(error)),
         }
+        if options.lock.is_some() && !store.can_lock().await.map_err(Error::Store)? {
+            let location = store.location().to_owned();
+            return Err(Error::CannotLock { location });
+        }
         let create_only = store.probe_create_only().await.map_err(Error::Store)?;
         let secrets = options.secrets()?;
         let config = new_config(access, options, &secrets)?;
@@ -136,6 +142,7 @@ impl Repository {
         // What would be refused when read must not be written.
         Config::decode(&bytes).map_err(|source| Error::object(config::PATH, source))?;
         let config_hash = Config::hash(&bytes);
+        let store = locks::locking(store.clone(), &config);
         let mut key = None;
         if let Access::Password(password) = access {
             let (id, slot) = wrap(&secrets, password, config_hash, &options.label).await?;
@@ -192,6 +199,7 @@ impl Repository {
                 (secrets, Some(id))
             }
         };
+        let store = locks::locking(store, &config);
         Self::assemble(store, config, config_hash, secrets, (key, true), options).await
     }
 
@@ -377,6 +385,7 @@ impl Repository {
         if let Some(at) = self.inner.at {
             return Err(Error::ReadOnly { at });
         }
+        self.lockable()?;
         self.inner
             .config
             .allows(operation)
@@ -527,5 +536,6 @@ fn new_config(access: &Access, options: &CreateOptions, secrets: &Secrets) -> Re
         pack_size: options.pack_size(),
         features: Features::default(),
         public,
+        lock: options.lock.map(locks::stored),
     })
 }

@@ -347,6 +347,7 @@ impl<'a> Copy<'a> {
             action: &self.options.action,
             progress: self.progress,
             roots: root.into_iter().collect(),
+            parent: None,
             indexes: written.indexes,
             source: Arc::clone(&writing.index),
             valid: Some(writing.state.number),

@@ -9,6 +9,7 @@ use repo_format::commit::{self, Commit, IndexRef};
 use repo_format::{
     ErrorKind, HEADER_LEN, Header, IndexId, ObjectKind, PackId, SessionId, index, pack,
 };
+use repo_store::Delete;
 
 use super::{GcOptions, GcReport};
 use crate::clock::now_ms;
@@ -275,7 +276,7 @@ fn delete(
         while let Some((key, size, deleted)) = deletes.next().await {
             progress.advance(0, 1);
             match deleted {
-                Ok(()) => {
+                Ok(Delete::Deleted | Delete::Missing) => {
                     let amount = if key.starts_with("packs/") {
                         &mut report.swept
                     } else {
@@ -284,7 +285,11 @@ fn delete(
                     amount.add(size);
                     gone.insert(key.clone());
                 }
-                Err(error) if error.kind() == ErrorKind::Denied => {
+                Ok(Delete::Locked { until_ms }) => {
+                    report.locked.add(size);
+                    report.locked_until_ms = report.locked_until_ms.max(Some(until_ms));
+                }
+                Ok(Delete::Refused(error)) => {
                     report.refused.push((key.clone(), error.to_string()));
                 }
                 Err(error) => failed = Some(error),
