@@ -18,7 +18,7 @@ use crate::archive::tree::Trees;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::{
-    Encoder, IndexBuilder, IndexSet, Live, Repository, SegmentWriter, Session, State,
+    Encoder, IndexBuilder, IndexSet, Live, LockLedger, Repository, SegmentWriter, Session, State,
 };
 
 /// What a run is about to commit.
@@ -51,7 +51,7 @@ impl Publication<'_> {
             if self.valid.is_none() {
                 index = self.validate()?;
             }
-            self.lock(&index)?;
+            let locked = self.lock(&index)?;
             let mut overtaken = false;
             let commit = self
                 .repository
@@ -68,25 +68,30 @@ impl Publication<'_> {
                 });
             match self.repository.inner.storage.wait(commit) {
                 Err(_) if overtaken => self.valid = None,
-                done => return done,
+                done => {
+                    // With the lock of the commit itself.
+                    locks::remember(self.repository, locked);
+                    return done;
+                }
             }
         }
     }
 
     /// Renews the locks of what the trees reach, where the repository locks at all.
-    fn lock(&self, index: &Arc<IndexSet>) -> Result<()> {
+    fn lock(&self, index: &Arc<IndexSet>) -> Result<Option<LockLedger>> {
         let repository = self.repository;
+        let mut ledger = None;
         if repository.lock_for().is_none() {
-            return Ok(());
+            return Ok(ledger);
         }
         let state = repository.state();
         let trees = Trees::with(repository, Arc::clone(index));
         for root in &self.roots {
+            locks::remember(repository, ledger.take());
             let subtrees = (Some(*root), self.parent);
-            let ledger = locks::renew(repository, &trees, &state, &self.indexes, subtrees)?;
-            locks::remember(repository, ledger);
+            ledger = locks::renew(repository, &trees, &state, &self.indexes, subtrees)?;
         }
-        Ok(())
+        Ok(ledger)
     }
 
     /// Makes all that the trees reach safe in the newest state, and returns an index that says where.
