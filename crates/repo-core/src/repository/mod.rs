@@ -28,8 +28,8 @@ use repo_chunker::Chunker;
 use repo_format::commit::{Commit, SnapshotRef};
 use repo_format::config::{self, Config, Features, Operation, PublicKeys};
 use repo_format::{
-    Cipher, ErrorKind, KeyId, KeyRing, RepositoryId, Secrets, SessionId, SnapshotId, keyslot,
-    limits, random_array,
+    Cipher, ErrorKind, IndexId, KeyId, KeyRing, RepositoryId, Secrets, SessionId, SnapshotId,
+    keyslot, limits, random_array,
 };
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
@@ -457,6 +457,10 @@ impl Repository {
             state.gone(),
             slot.as_ref().map(|(_, index)| &**index),
         )?);
+        if self.inner.at.is_none() {
+            let live = |id: &IndexId| state.indexes.iter().any(|live| live.id == *id);
+            self.inner.storage.prune_cache(live);
+        }
         *slot = Some((state.number, Arc::clone(&index)));
         Ok((state, index))
     }

@@ -507,6 +507,41 @@ async fn a_forgotten_snapshot_comes_back_until_it_is_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_cache_holds_live_index_objects_only() {
+    let mut bench = Bench::new().await;
+    let cache = TempDir::new().unwrap();
+    let options = OpenOptions {
+        cache_dir: Some(cache.path().to_path_buf()),
+        ..OpenOptions::default()
+    };
+    let repository = Repository::open(store(&bench.memory), &Access::Plain, &options)
+        .await
+        .unwrap();
+    for step in 0..10 {
+        bench.put(&format!("f{step}"), &random(step, 2_000));
+        bench.take(&repository).await;
+    }
+    let cached = || {
+        let files = files(cache.path()).into_keys();
+        let mut indexes: Vec<String> = files
+            .filter_map(|name| Some(name.split_once("/index/")?.1.to_owned()))
+            .collect();
+        indexes.sort();
+        indexes
+    };
+    assert!(cached().len() >= 8);
+    gc(&repository, &at_once()).await;
+    bench.take(&repository).await;
+    let live = bench.keys("index/").await;
+    let live: Vec<&str> = live.iter().map(|key| &key["index/".len()..]).collect();
+    assert!(live.len() < 4);
+    for name in cached() {
+        assert!(live.contains(&name.as_str()), "{name}");
+    }
+    bench.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn undo_of_what_removed_nothing_is_refused() {
     let mut bench = Bench::new().await;
     let repository = bench.open().await;
