@@ -155,3 +155,6 @@ impl MaxUnused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
