@@ -167,7 +167,11 @@ impl Workers {
         run: &Run<'_>,
         work: impl FnOnce(&mut Worker) -> Result<T>,
     ) -> Result<T> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let mut worker = match idle {
             Some(worker) => worker,
             None => Worker::new(run)?,
@@ -193,7 +197,11 @@ impl Workers {
 
     /// Takes back a worker after `lend`.
     pub(crate) fn take_back(&self, worker: &mut Worker) {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         if let Some(idle) = idle {
             *worker = idle;
         }
