@@ -1,5 +1,6 @@
 //! Taking back what a commit removed or renamed, as a new commit.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use repo_format::SnapshotId;
@@ -61,9 +62,12 @@ impl Repository {
     }
 }
 
+/// Those of the snapshots with these ids, in the order of the state.
 fn of(state: &State, ids: &[SnapshotId]) -> Vec<SnapshotRef> {
-    ids.iter()
-        .filter_map(|id| state.snapshot(id))
+    let ids: HashSet<&SnapshotId> = ids.iter().collect();
+    let known = state.snapshots.iter();
+    known
+        .filter(|known| ids.contains(&known.snapshot.id()))
         .cloned()
         .collect()
 }
