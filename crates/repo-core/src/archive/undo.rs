@@ -8,6 +8,7 @@ use repo_format::commit::{Commit, Retag, SnapshotRef};
 
 use crate::archive::publish::Publication;
 use crate::error::{Error, Result};
+use crate::limits::SNAPSHOT_ATTEMPTS;
 use crate::progress::Progress;
 use crate::repository::{IndexSet, Repository, State, new_session};
 
@@ -56,7 +57,20 @@ impl Repository {
                 changed: commit.retag.iter().map(|change| change.id).collect(),
                 before,
             };
-            undo.run(repository, &action, &*progress)
+            let mut attempt = 1;
+            loop {
+                match undo.run(repository, &action, &*progress) {
+                    // A collector replaced the index meanwhile.
+                    Err(error)
+                        if attempt < SNAPSHOT_ATTEMPTS
+                            && error.is_lost()
+                            && repository.renewed()?.is_some() =>
+                    {
+                        attempt += 1;
+                    }
+                    done => return done,
+                }
+            }
         })
         .await
     }
@@ -80,7 +94,7 @@ struct Undo {
 
 impl Undo {
     fn run(
-        self,
+        &self,
         repository: &Repository,
         action: &str,
         progress: &dyn Progress,

@@ -41,7 +41,7 @@ pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use gc::{Live, Mark, collect};
-pub(crate) use index::{IndexBuilder, IndexSet, SegmentAddress};
+pub(crate) use index::{IndexBuilder, IndexObject, IndexSet, SegmentAddress};
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::{Gone, State};
