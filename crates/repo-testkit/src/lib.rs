@@ -2,7 +2,7 @@
 //!
 //! The stores here decorate any `object_store`: [`FaultStore`] counts requests and fails chosen
 //! ones, [`AppendOnly`] refuses deletes and overwrites, [`Overwriting`] lies about create-only
-//! puts. [`damage`] spoils stored bytes, [`data`] makes files from a seed, [`conformance`] is the
+//! puts, [`Sim`] interleaves and harms many clients by a seed. [`damage`] spoils stored bytes, [`data`] makes files from a seed, [`conformance`] is the
 //! contract every store must meet, and [`Seaweed`] is a real S3 server for as long as a test runs.
 
 mod append_only;
@@ -14,9 +14,11 @@ mod fault;
 mod overwriting;
 mod recording;
 mod seaweed;
+mod sim;
 
 pub use append_only::AppendOnly;
 pub use fault::FaultStore;
 pub use overwriting::Overwriting;
 pub use recording::{Recording, Request, Verb};
 pub use seaweed::Seaweed;
+pub use sim::{Chances, Clock, Sim, SimPlan, SimStore};
