@@ -2,8 +2,8 @@
 //!
 //! The stores here decorate any `object_store`: [`FaultStore`] counts requests and fails chosen
 //! ones, [`AppendOnly`] refuses deletes and overwrites, [`Overwriting`] lies about create-only
-//! puts, and [`MemoryLocks`] is a bucket
-//! with Object Lock. [`damage`] spoils stored bytes, [`data`] makes files from a seed, [`conformance`] is the
+//! puts, [`MemoryLocks`] is a bucket with Object Lock, [`Sim`] interleaves and harms many clients
+//! by a seed. [`damage`] spoils stored bytes, [`data`] makes files from a seed, [`conformance`] is the
 //! contract every store must meet, and [`Seaweed`] is a real S3 server for as long as a test runs.
 
 mod append_only;
@@ -16,6 +16,7 @@ mod memory_locks;
 mod overwriting;
 mod recording;
 mod seaweed;
+mod sim;
 
 pub use append_only::AppendOnly;
 pub use fault::FaultStore;
@@ -23,3 +24,4 @@ pub use memory_locks::MemoryLocks;
 pub use overwriting::Overwriting;
 pub use recording::{Recording, Request, Verb};
 pub use seaweed::Seaweed;
+pub use sim::{Chances, Clock, Sim, SimPlan, SimStore};

@@ -44,7 +44,7 @@ pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use gc::{Live, Mark, collect};
-pub(crate) use index::{IndexBuilder, IndexSet, SegmentAddress};
+pub(crate) use index::{IndexBuilder, IndexObject, IndexSet, SegmentAddress};
 pub(crate) use locks::LockLedger;
 pub(crate) use repair::Recovered;
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};

@@ -28,6 +28,8 @@ pub(crate) struct State {
     /// The newest commit folded since this state was loaded that took something away from writers:
     /// condemned packs or removed index objects.
     collected: u64,
+    /// The newest commit folded since this state was loaded that added index objects.
+    indexed: u64,
 }
 
 impl State {
@@ -60,6 +62,9 @@ impl State {
         self.indexes
             .retain(|index| !commit.remove_indexes.contains(&index.id));
         self.removed.extend(&commit.remove_indexes);
+        if !commit.add_indexes.is_empty() {
+            self.indexed = commit.number;
+        }
         self.indexes.extend(commit.add_indexes);
         if !commit.condemn.is_empty() || !commit.remove_indexes.is_empty() {
             self.collected = commit.number;
@@ -80,6 +85,11 @@ impl State {
     /// may be going away.
     pub(crate) fn collected_after(&self, number: u64) -> bool {
         self.collected > number
+    }
+
+    /// Whether something was stored after commit `number`.
+    pub(crate) fn indexed_after(&self, number: u64) -> bool {
+        self.indexed > number
     }
 
     /// Packs that no snapshot may refer to: condemned, or deleted since.
@@ -105,6 +115,7 @@ impl State {
             swept: BTreeSet::new(),
             removed: BTreeSet::new(),
             collected: 0,
+            indexed: 0,
             number: checkpoint.number,
             hash: checkpoint.hash,
             snapshots: checkpoint.snapshots,

@@ -216,6 +216,12 @@ impl<'a> Round<'a> {
             });
         }
         let added = self.live.extend(&index);
+        // Copies of this run would be found before theirs, which others may rely on as they are.
+        if self.live.moved_any(&added)? {
+            return Err(Error::Overtaken {
+                why: "another writer stored what was being moved".to_owned(),
+            });
+        }
         let theirs = bases::packs_of(&added);
         let before: BTreeSet<_> = self
             .state
