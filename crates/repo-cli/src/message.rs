@@ -15,10 +15,12 @@ use crate::show;
 
 mod change;
 mod forget;
+mod gc;
 mod repository;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
+pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CreatedMessage, KeyChangeMessage, KeyMessage, StatsMessage,
     TagsMessage,

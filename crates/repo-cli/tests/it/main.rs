@@ -8,6 +8,7 @@ mod errors;
 mod files;
 mod first_use;
 mod forget;
+mod gc;
 mod json;
 mod keys;
 mod lists;
