@@ -13,7 +13,7 @@ use repo_format::{
 use super::{GcOptions, GcReport};
 use crate::clock::now_ms;
 use crate::error::{Error, Result};
-use crate::limits::DELETES;
+use crate::limits::{DELETES, STAGED_GRACE_MIN_MS};
 use crate::progress::Progress;
 use crate::repository::index::IndexSet;
 use crate::repository::{Repository, State};
@@ -104,6 +104,8 @@ struct Due {
     waiting: Vec<u64>,
     /// When the last grace of those ends.
     waiting_until_ms: Option<i64>,
+    /// The present.
+    now_ms: i64,
 }
 
 /// What a dry run would have committed before the sweep.
@@ -150,10 +152,19 @@ pub(super) fn sweep(
         report.swept_indexes = super::Amount::of(due.indexes.iter().map(|(_, size)| *size));
         return Ok(());
     }
+    let grace = options.writer_grace_ms.max(STAGED_GRACE_MIN_MS);
+    let before = due.now_ms.saturating_sub(grace);
+    let storage = &repository.inner.storage;
+    let staged = storage.wait(storage.store().clean_staged("", before));
+    // What cannot be removed is no object: it is in nobody's way.
+    match staged {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "removed what stopped writers had begun to write"),
+        Err(error) => tracing::warn!(%error, "could not remove what stopped writers left"),
+    }
     // Nobody may name the index objects from here on, whether or not they ever were live.
     let ids = due.indexes.iter().map(|(id, _)| *id);
     let unnamed: Vec<IndexId> = ids.filter(|id| !state.was_removed(id)).collect();
-    let storage = &repository.inner.storage;
     if !unnamed.is_empty() {
         let commit = repository.commit(None, &options.action, |newest| {
             let named = |id: &&IndexId| newest.indexes.iter().any(|live| live.id == **id);
@@ -260,6 +271,7 @@ fn due(repository: &Repository, state: &State, options: &GcOptions) -> Result<Du
         indexes: unneeded,
         waiting: waiting.into_values().collect(),
         waiting_until_ms,
+        now_ms: now,
     })
 }
 
