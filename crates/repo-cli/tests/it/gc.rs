@@ -4,7 +4,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::driver::{Home, Run, noise, of_type, tree};
@@ -208,9 +210,7 @@ fn two_at_once_lose_nothing_beside_writers() {
     home.write("more/file", noise(9, 200_000));
     let start = |arguments: &[&str]| {
         let mut command = home.command(arguments);
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("a start")
     };
     let running = [
@@ -282,6 +282,67 @@ fn what_the_store_keeps_is_named_and_deleted_later() {
     mode(0o755);
     let done = run(&ALL).expect(0);
     assert_eq!(done.stderr, "");
+    home.ok(["check", "--read-data"]);
+    restores(&home, &kept, &home.path("data"));
+}
+
+/// Text of which a high level takes its time.
+fn lines(file: u64) -> String {
+    let numbers = noise(file, 900).into_iter().zip(noise(file + 7, 900));
+    let lines =
+        numbers.map(|(a, b)| format!("line {a} of file {file} holds {:x}\n", u64::from(b) << 30));
+    lines.collect()
+}
+
+#[test]
+fn a_signal_ends_it_early_and_what_was_done_stays() {
+    let mut home = Home::new();
+    home.set("REPO_REPOSITORY", home.path("repository"));
+    home.ok(["init", "--no-encryption", "--pack-size", "1MiB"]);
+    for file in 0..400 {
+        home.write(
+            &format!("data/{file}"),
+            [lines(file).as_bytes(), &noise(file, 60_000)].concat(),
+        );
+    }
+    home.snapshot(["data"]);
+    for file in (1..400).step_by(2) {
+        std::fs::remove_file(home.path(&format!("data/{file}"))).expect("removed");
+    }
+    let kept = home.snapshot(["data"]);
+    home.ok(["forget", "--keep-last", "1"]);
+
+    let packs = || {
+        let objects = tree(&home.path("repository/packs")).into_keys();
+        objects
+            .filter(|name| !name.to_string_lossy().contains('#'))
+            .count()
+    };
+    let before = packs();
+    let mut command = home.command(["gc", "--max-unused", "0", "--level", "19"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("a start");
+    while packs() == before {
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).expect("a signal");
+    let line = Run::of(child.wait_with_output().expect("an end"))
+        .expect(130)
+        .only_line();
+    assert!(
+        line.starts_with("cancelled; hint: what was done is kept"),
+        "{line}"
+    );
+
+    let log = home.json(["log", "-n", "1"]);
+    assert_eq!(log[0]["action"], "gc by tester@test-host");
+    let done = log[0]["condemned"].as_u64().expect("a number");
+    assert!(done > 0, "what was copied is committed");
+    let rest = summary(&home, &["gc", "--max-unused", "0"]);
+    assert!(
+        rest["repacked_packs"].as_u64() > Some(0),
+        "it was not done: {rest}"
+    );
     home.ok(["check", "--read-data"]);
     restores(&home, &kept, &home.path("data"));
 }
