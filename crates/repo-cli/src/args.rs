@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, init, key, log, ls, repair, restore, snapshot,
-    snapshots, stats, tag,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, repair, restore, snapshot,
+    snapshots, stats, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -96,6 +96,11 @@ pub(crate) enum Command {
     Forget(forget::ForgetArgs),
     /// Copy snapshots into another repository.
     Copy(copy::CopyArgs),
+    /// Reclaim the space of what no snapshot needs.
+    #[command(visible_alias = "prune")]
+    Gc(gc::GcArgs),
+    /// Take back what a commit removed or renamed: forgotten snapshots, tags, protection.
+    Undo(undo::UndoArgs),
     /// Verify the repository.
     Check(check::CheckArgs),
     /// Mend a damaged repository.
@@ -131,11 +136,12 @@ pub(crate) fn byte_size(text: &str) -> Result<u64, String> {
         "k" | "kib" => 10,
         "m" | "mib" => 20,
         "g" | "gib" => 30,
-        _ => return Err("expected a number and B, KiB, MiB or GiB".to_owned()),
+        "t" | "tib" => 40,
+        _ => return Err("expected a number and B, KiB, MiB, GiB or TiB".to_owned()),
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| "expected a number and B, KiB, MiB or GiB".to_owned())?;
+        .map_err(|_| "expected a number and B, KiB, MiB, GiB or TiB".to_owned())?;
     number
         .checked_mul(1 << shift)
         .ok_or_else(|| "too large".to_owned())
@@ -161,6 +167,7 @@ mod tests {
             ("16 M", Some(16 << 20)),
             ("512k", Some(512 << 10)),
             ("1GiB", Some(1 << 30)),
+            ("2 TiB", Some(2 << 40)),
             ("16MB", None),
             ("M", None),
             ("-1", None),

@@ -16,6 +16,7 @@ use crate::show;
 mod change;
 mod copy;
 mod forget;
+mod gc;
 mod locks;
 mod repair;
 mod repository;
@@ -23,6 +24,7 @@ mod repository;
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
+pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{

@@ -87,5 +87,8 @@ pub(crate) const REBASE_MAX: usize = 1 << 18;
 pub(crate) const REPACK_SPAN: u64 = 8 << 20;
 /// Bytes between two segments that are read along rather than asked for apart.
 pub(crate) const REPACK_GAP: u64 = 256 << 10;
+/// Half-written files of a local store younger than this are never taken for left behind: their
+/// writer would fail. In milliseconds.
+pub(crate) const STAGED_GRACE_MIN_MS: i64 = 60 * 60 * 1000;
 /// Objects deleted at once.
 pub(crate) const DELETES: usize = 16;

@@ -27,11 +27,11 @@ pub(crate) struct CheckArgs {
     read_data_subset: Option<f64>,
     /// Of all data, read what was not verified on this machine for a time, as in 30d; what was
     /// verified longest ago comes first.
-    #[arg(long, value_name = "TIME", value_parser = when::span, requires = "read_data")]
-    older_than: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = when::duration, requires = "read_data")]
+    older_than: Option<i64>,
     /// Begin to read no pack after a time, as in 1h; the next check goes on with the rest.
-    #[arg(long, value_name = "TIME", value_parser = when::span, requires = "read_data")]
-    max_duration: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = when::duration, requires = "read_data")]
+    max_duration: Option<i64>,
     /// Ask the store until when its retention locks keep each snapshot, and nothing else.
     #[arg(long, conflicts_with_all = ["read_data", "read_data_subset"])]
     locks: bool,
@@ -53,8 +53,8 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Fail
     let read_data = match args.read_data_subset {
         Some(percent) => ReadData::Percent(percent),
         None if args.older_than.is_some() || args.max_duration.is_some() => ReadData::Due {
-            older_than_ms: args.older_than,
-            max_duration_ms: args.max_duration,
+            older_than_ms: args.older_than.map(i64::unsigned_abs),
+            max_duration_ms: args.max_duration.map(i64::unsigned_abs),
         },
         None if args.read_data => ReadData::All,
         None => ReadData::No,

@@ -225,6 +225,8 @@ pub(crate) struct CommitMessage {
     pub(crate) unprotected: Vec<String>,
     pub(crate) indexes_added: usize,
     pub(crate) indexes_removed: usize,
+    pub(crate) condemned: usize,
+    pub(crate) swept: usize,
     #[serde(skip)]
     pub(crate) shown: String,
 }

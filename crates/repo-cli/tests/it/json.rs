@@ -117,6 +117,8 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["check", "--locks"]));
     note(home.json(["tag", "--add", "x", "latest"]));
     note(home.json(["forget", "--keep-last", "1"]));
+    note(home.json(["undo", "4"]));
+    note(home.json(["gc"]));
     note(home.json(["stats"]));
     note(home.json(["log"]));
     note(home.json(["key", "list"]));

@@ -9,6 +9,7 @@ mod errors;
 mod files;
 mod first_use;
 mod forget;
+mod gc;
 mod json;
 mod keys;
 mod lists;

@@ -80,6 +80,10 @@ pub struct LogEntry {
     pub indexes_added: usize,
     /// Index objects removed.
     pub indexes_removed: usize,
+    /// Packs condemned.
+    pub condemned: usize,
+    /// Condemned packs that were deleted before.
+    pub swept: usize,
 }
 
 /// An open repository. Cheap to clone; clones share caches and state.
@@ -335,6 +339,8 @@ impl Repository {
                 retagged: commit.retag.iter().map(|change| change.id).collect(),
                 indexes_added: commit.add_indexes.len(),
                 indexes_removed: commit.remove_indexes.len(),
+                condemned: commit.condemn.len(),
+                swept: commit.swept.len(),
             });
             number -= 1;
         }
