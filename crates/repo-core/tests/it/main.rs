@@ -1,6 +1,7 @@
 //! Tests of the public interface, on whole repositories.
 
 mod check;
+mod delta_races;
 mod diff;
 mod fixture;
 mod gc;
