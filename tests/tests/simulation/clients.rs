@@ -14,8 +14,6 @@ use repo_testkit::{Chances, Sim, SimPlan, SimStore};
 use super::audit::{self, Outcome};
 use super::world::{VERSIONS, World};
 
-/// Of so many states that a commit left one is looked at; the last always is.
-const AUDIT_ONE_IN: usize = 1;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What clients were told.
@@ -95,7 +93,7 @@ pub(crate) async fn simulate(world: &Arc<World>, seed: u64) -> Outcome {
     }
     sim.settle().await;
     if outcome.is_ok() {
-        outcome = judge(world, &sim, &ledger, &mut random).await;
+        outcome = judge(world, &sim, &ledger).await;
     }
     world.count("seeds", 1);
     world.count("requests", sim.requests());
@@ -103,15 +101,12 @@ pub(crate) async fn simulate(world: &Arc<World>, seed: u64) -> Outcome {
 }
 
 /// Looks at what the commits left, and at the end.
-async fn judge(world: &World, sim: &Sim, ledger: &Mutex<Ledger>, random: &mut Random) -> Outcome {
+async fn judge(world: &World, sim: &Sim, ledger: &Mutex<Ledger>) -> Outcome {
     let commits = sim.take_commits();
     world.count("commits", commits.len() as u64);
     for (key, memory) in commits {
-        if random.below(AUDIT_ONE_IN) == 0 {
-            let whole = audit::all_whole(world, memory).await;
-            whole.map_err(|why| format!("after {key}: {why}"))?;
-            world.count("audits", 1);
-        }
+        let whole = audit::all_whole(world, memory).await;
+        whole.map_err(|why| format!("after {key}: {why}"))?;
     }
     let memory: InMemory = (*sim.memory()).clone();
     let ledger = std::mem::take(&mut *lock(ledger));

@@ -4,6 +4,7 @@
 //!
 //! `SIM_SEEDS` says how many seeds to run and `SIM_FROM` the first one; `cargo xtask sim` sets
 //! them. A seed that fails is told with its schedule, and goes to [`KEPT`] once it is understood.
+#![expect(clippy::panic, reason = "what fails here fails the test")]
 
 mod audit;
 mod clients;
@@ -17,8 +18,9 @@ use world::World;
 
 /// Seeds of each run of the test.
 const SEEDS: u64 = 2_000;
-/// Seeds that failed once.
-const KEPT: &[u64] = &[];
+/// Seeds that failed once. 8: the base of a delta was a delta. 9 and 38: an undo met an index object
+/// that had just been replaced. 283 and 578: so did a snapshot that had read the log once more.
+const KEPT: &[u64] = &[8, 9, 38, 283, 578];
 /// Runs of one seed: what a seed leaves to chance differs between them.
 const REPEATS: usize = 5;
 
@@ -30,8 +32,8 @@ fn asked<T: FromStr>(name: &str) -> Option<T> {
     Some(number)
 }
 
-/// Runs seeds on all cores. Tells the failed ones.
-async fn run(seeds: Vec<u64>) -> Vec<String> {
+/// Runs seeds on all cores. Tells the failed ones, and what was done.
+async fn run(seeds: Vec<u64>) -> (Vec<String>, String) {
     let world = Arc::new(World::new().await);
     let seeds = Arc::new(seeds);
     let next = Arc::new(AtomicU64::new(0));
@@ -59,21 +61,22 @@ async fn run(seeds: Vec<u64>) -> Vec<String> {
     for lane in lanes {
         failures.extend(lane.await.expect("a lane"));
     }
-    eprintln!("{}", world.figures());
-    failures
+    (failures, world.figures())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_interleaving_loses_anything() {
     let first = asked("SIM_FROM").unwrap_or(0);
     let count = asked("SIM_SEEDS").unwrap_or(SEEDS);
-    let failures = run((first..first + count).collect()).await;
+    let (failures, figures) = run((first..first + count).collect()).await;
+    eprintln!("{figures}");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seeds_that_failed_once_pass() {
     let seeds = KEPT.iter().flat_map(|seed| [*seed; REPEATS]);
-    let failures = run(seeds.collect()).await;
+    let (failures, figures) = run(seeds.collect()).await;
+    eprintln!("{figures}");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }

@@ -475,10 +475,21 @@ impl Repository {
     /// Blocks; call it from a worker thread.
     pub(crate) fn renewed(&self) -> Result<Option<Arc<IndexSet>>> {
         let before = self.state().number;
-        self.inner.storage.wait(self.refresh())?;
-        // Another clone of this handle may have read the log since the caller took its index.
-        let (state, index) = self.state_and_index()?;
-        Ok((state.number > before || state.collected_after(0)).then_some(index))
+        let mut lost_at = None;
+        loop {
+            self.inner.storage.wait(self.refresh())?;
+            let number = self.state().number;
+            match self.state_and_index() {
+                // Another clone of this handle may have read the log since the caller took its index.
+                Ok((state, index)) => {
+                    let newer = state.number > before || state.collected_after(0);
+                    return Ok(newer.then_some(index));
+                }
+                // Collected after the log was read, if the log has gone on since.
+                Err(error) if error.is_lost() && lost_at != Some(number) => lost_at = Some(number),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Threads for chunking, hashing and compression: one per core.

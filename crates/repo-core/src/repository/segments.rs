@@ -270,22 +270,13 @@ impl SegmentReader {
         }
         let mut buffers = self.take();
         let mut segment = DecodedSegment::default();
-        let done = self.read_fresh(&at.segment, &mut buffers, &mut segment);
+        let base = self.read_or_base(&at.segment, &mut buffers, &mut segment);
         self.give(buffers);
-        done?;
+        if base?.is_some() {
+            return Err(Error::MissingBlob { id: *id });
+        }
         let segment = self.keep(&at.segment, segment);
         self.verified(segment, &at, BlobKind::Data, id)
-    }
-
-    fn read_fresh(
-        &self,
-        address: &SegmentAddress,
-        buffers: &mut ReadBuffers,
-        out: &mut DecodedSegment,
-    ) -> Result<()> {
-        self.fetch(address, &mut buffers.sealed)?;
-        let body = self.open(address, &mut buffers.sealed[SEGMENT_PREFIX_LEN..])?;
-        self.decode_fresh(address, &body, &mut buffers.decompressor, out)
     }
 
     fn decode_fresh(

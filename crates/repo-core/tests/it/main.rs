@@ -2,6 +2,7 @@
 
 mod check;
 mod copy;
+mod delta_races;
 mod diff;
 mod fixture;
 mod gc;

@@ -56,7 +56,7 @@ impl Inventory {
         };
         list_packs(repository, &mut each)?;
         let limit = newest.max(now_ms()).saturating_sub(options.writer_grace_ms);
-        let mut sessions: HashMap<Option<SessionId>, (i64, Vec<(PackId, u64)>)> = HashMap::new();
+        let mut sessions: HashMap<Option<SessionId>, (i64, Vec<_>)> = HashMap::new();
         for stray in strays {
             let session = session_of(repository, &stray.pack)?;
             let entry = sessions.entry(session).or_insert((i64::MIN, Vec::new()));
