@@ -128,7 +128,8 @@ impl Trace {
         );
         let holder = parent(key);
         let done = self.find(at, |event| *event == Event::Sync(holder.clone()));
-        done.unwrap_or_else(|| panic!("the directory of {key} is never synced"))
+        assert!(done.is_some(), "the directory of {key} is never synced");
+        done.unwrap_or(self.0.len())
     }
 
     /// Every directory that was made is synced into the one above before `end`.
@@ -312,4 +313,40 @@ fn a_trace_is_read_as_it_is_meant() {
         Event::Unlink(owned("packs/a#1")),
     ];
     assert_eq!(Trace::parse(text, "/r").0, wanted);
+}
+
+#[test]
+fn every_sync_that_is_left_out_is_noticed() {
+    let owned = str::to_owned;
+    let mut events = Vec::new();
+    for key in ["packs/0a/0a", "index/1", "log/1"] {
+        let staged = format!("{key}#1");
+        let holder = parent(key);
+        for made in [parent(&holder), holder.clone()] {
+            let event = Event::MakeDirectory(made.clone());
+            if !made.is_empty() && !events.contains(&event) {
+                events.extend([event, Event::Sync(parent(&made))]);
+            }
+        }
+        events.extend([
+            Event::Create(staged.clone()),
+            Event::Sync(staged.clone()),
+            Event::Link(staged.clone(), owned(key)),
+            Event::Sync(holder),
+            Event::Unlink(staged),
+        ]);
+    }
+    assert_ordered(&Trace(events.clone()));
+    let syncs = |event: &Event| matches!(event, Event::Sync(_));
+    let mut left_out = 0;
+    for at in (0..events.len()).filter(|at| syncs(&events[*at])) {
+        let mut fewer = events.clone();
+        let sync = fewer.remove(at);
+        // The root is synced for each directory in it; the last time does for those before.
+        let later = events[at + 1..].contains(&sync);
+        let noticed = std::panic::catch_unwind(|| assert_ordered(&Trace(fewer))).is_err();
+        assert!(noticed || later, "{sync:?} is not missed");
+        left_out += usize::from(noticed);
+    }
+    assert!(left_out >= 7, "{left_out}");
 }

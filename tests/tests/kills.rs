@@ -294,6 +294,10 @@ fn number(name: &str, otherwise: usize) -> usize {
 }
 
 /// Kills `runs` times, in turn of every operation.
+#[expect(
+    clippy::print_stderr,
+    reason = "how many kills landed where is the figure of this test"
+)]
 fn under_fire(scene: &mut Scene, runs: usize) {
     for run in 0..runs {
         scene.run(Operation::ALL[run % Operation::ALL.len()]);

@@ -32,6 +32,9 @@ struct Stray {
     modified_ms: i64,
 }
 
+/// When a run stored something last, and its packs with their sizes.
+type Stored = (i64, Vec<(PackId, u64)>);
+
 impl Inventory {
     /// Lists the packs and looks at the headers of those nobody names. A run that stored something
     /// within the writers' grace is passed over whole.
@@ -56,7 +59,7 @@ impl Inventory {
         };
         list_packs(repository, &mut each)?;
         let limit = newest.max(now_ms()).saturating_sub(options.writer_grace_ms);
-        let mut sessions: HashMap<Option<SessionId>, (i64, Vec<_>)> = HashMap::new();
+        let mut sessions: HashMap<Option<SessionId>, Stored> = HashMap::new();
         for stray in strays {
             let session = session_of(repository, &stray.pack)?;
             let entry = sessions.entry(session).or_insert((i64::MIN, Vec::new()));
