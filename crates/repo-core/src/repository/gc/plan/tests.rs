@@ -9,9 +9,7 @@ use crate::repository::gc::{GcOptions, MaxUnused};
 const PACK: u64 = 16 << 20;
 
 fn id(number: usize) -> PackId {
-    let mut id = [0; 32];
-    id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-    PackId(id)
+    PackId([u8::try_from(number).expect("few packs"); 32])
 }
 
 fn packs(list: &[(u64, u64)]) -> BTreeMap<PackId, Usage> {
