@@ -57,8 +57,8 @@ pub use repo_format::{
 pub use repo_store::Store;
 pub use repository::{
     Access, Amount, AttributeChange, CheckOptions, CheckReport, CreateOptions, ForgetOptions,
-    Forgotten, GcOptions, GcReport, KeyInfo, LogEntry, MaxUnused, OpenOptions, ReadData,
-    Repository, RepositoryStats,
+    Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LogEntry, MaxUnused, OpenOptions, ReadData,
+    Repository, RepositoryStats, RotateOptions, Rotated,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,
