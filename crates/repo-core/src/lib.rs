@@ -58,7 +58,7 @@ pub use repo_store::Store;
 pub use repository::{
     Access, Amount, AttributeChange, CheckOptions, CheckReport, CreateOptions, ForgetOptions,
     Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LogEntry, MaxUnused, OpenOptions, ReadData,
-    Repository, RepositoryStats, RotateOptions, Rotated,
+    Repository, RepositoryStats, Reseal, RotateOptions, Rotated,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,

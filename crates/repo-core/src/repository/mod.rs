@@ -38,7 +38,7 @@ pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
 pub use attributes::AttributeChange;
 pub use check::{CheckOptions, CheckReport, ReadData};
 pub use forget::{ForgetOptions, Forgotten};
-pub use gc::{Amount, GcOptions, GcReport, MaxUnused};
+pub use gc::{Amount, GcOptions, GcReport, MaxUnused, Reseal};
 pub use rotate::{KeyEpoch, RotateOptions, Rotated};
 pub use stats::RepositoryStats;
 

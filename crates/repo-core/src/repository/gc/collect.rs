@@ -11,6 +11,7 @@ use super::bases::{self, Orphaned};
 use super::live::Live;
 use super::plan::{Plan, usage};
 use super::repack::Repack;
+use super::reseal::Resealing;
 use super::rewrite::{Rewritten, rewrite};
 use super::sweep::{Inventory, sweep};
 use super::{Amount, GcOptions, GcReport};
@@ -35,11 +36,12 @@ pub(crate) fn collect(
     let mut report = GcReport::default();
     let storage = &repository.inner.storage;
     let mut overtaken = 0;
+    let mut resealing = Resealing::default();
     loop {
         storage.wait(repository.refresh())?;
         let number = repository.head();
         let round = Round::open(repository, options, mark, progress);
-        let error = match round.and_then(|round| round.run(&mut report)) {
+        let error = match round.and_then(|round| round.run(&mut report, &mut resealing)) {
             Ok(true) => continue,
             Ok(false) => break,
             Err(error) => error,
@@ -111,7 +113,7 @@ impl<'a> Round<'a> {
     }
 
     /// Plans, copies and commits. Whether another round is worth it.
-    fn run(mut self, report: &mut GcReport) -> Result<bool> {
+    fn run(mut self, report: &mut GcReport, resealing: &mut Resealing) -> Result<bool> {
         let inner = &self.repository.inner;
         let inventory = Inventory::take(self.repository, &self.index, self.options)?;
         let packs = usage(&self.live)?;
@@ -121,7 +123,8 @@ impl<'a> Round<'a> {
         } else {
             GC_ROUND_BYTES
         };
-        let plan = Plan::new(packs, self.options, pack_size, round);
+        let old = resealing.old(self.repository, &packs, self.options.reseal)?;
+        let plan = Plan::new(packs, &old, self.options, pack_size, round);
         let id = new_session()?;
         let session = Session::new(
             id,
@@ -153,7 +156,7 @@ impl<'a> Round<'a> {
         loop {
             let session = session.id();
             let dry_run = self.options.dry_run;
-            let rewritten = rewrite(self.repository, session, &self.live, &going, dry_run)?;
+            let rewritten = rewrite(self.repository, session, &self.live, &going, self.options)?;
             if going.is_empty() && rewritten.removed.is_empty() {
                 break;
             }
@@ -164,12 +167,14 @@ impl<'a> Round<'a> {
             self.make_way(&mut going)?;
         }
         report.live_blobs = self.live.count();
-        let stays = |id: &PackId| !going.contains(id);
-        let kept = plan.kept.iter().chain(&plan.repack);
-        report.kept = Amount::of(
-            kept.filter(|(id, _)| stays(id))
-                .map(|(_, usage)| usage.size),
-        );
+        let (gone, mut kept): (Vec<_>, Vec<_>) = plan
+            .repack
+            .iter()
+            .copied()
+            .partition(|(id, _)| going.contains(id));
+        kept.extend(&plan.kept);
+        report.kept = Amount::of(kept.iter().map(|(_, usage)| usage.size));
+        resealing.tell(report, &old, &gone, &kept);
         report.unused_bytes = plan.unused();
         Ok(plan.more && !self.progress.cancelled())
     }
