@@ -247,8 +247,9 @@ async fn an_old_key_adds_nothing_to_the_log() {
 
 /// Whether a running client refuses what another store holds after its own state.
 async fn repository_error(store: &Store, repository: &Repository) -> bool {
-    let reopened = repository.reopen(store.clone(), &OpenOptions::default());
-    matches!(reopened.await.err(), Some(Error::OldKey { .. }))
+    let options = OpenOptions::default();
+    let reopened = repository.reopen(store.clone(), &options).await;
+    matches!(reopened.err(), Some(Error::OldKey { .. }))
 }
 
 /// A store in memory with the objects of `base`.
