@@ -56,23 +56,24 @@ async fn keys_of(store: &Store, password: &str) -> KeyRing {
 async fn new_data_has_the_new_key_and_old_data_gets_it_in_parts() {
     let (repository, store) = create(&Access::password("one")).await;
     let mut held = Vec::new();
-    for text in ["first", "second", "third"] {
+    // Fewer packs than are merged because they are small.
+    for text in ["first", "second"] {
         held.push((take(&repository, text).await.unwrap(), text));
     }
     let done = repository.rotate_key(b"one", &to("two")).await.unwrap();
-    assert_eq!((done.epoch, done.first), (2, 4));
+    assert_eq!((done.epoch, done.first), (2, 3));
     assert_eq!(
         (done.added.len(), done.removed.len(), done.left.len()),
         (1, 2, 0)
     );
     assert_eq!(repository.keys().await.unwrap().len(), 1);
     let known = repository.key_epochs();
-    assert_eq!((known.len(), known[1].first), (2, Some(4)));
+    assert_eq!((known.len(), known[1].first), (2, Some(3)));
     assert!(known[1].current && !known[0].current);
     let error = open(&store, &Access::password("one")).await.err().unwrap();
     assert!(matches!(error, Error::WrongPassword { .. }));
 
-    held.push((take(&repository, "fourth").await.unwrap(), "fourth"));
+    held.push((take(&repository, "third").await.unwrap(), "third"));
     let packs = epochs(&store, "packs/").await;
     assert_eq!(count(&packs, 2), packs.len() - count(&packs, 1));
     assert!(count(&packs, 1) >= 3 && count(&packs, 2) >= 1);
