@@ -18,6 +18,7 @@ mod scale;
 mod stats;
 mod target;
 mod tool;
+mod writers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +67,8 @@ enum Command {
     Scale(scale::Options),
     /// Runs `repo` on a repository whose index names many chunks, to show the memory that it takes.
     Chunks(chunks::Options),
+    /// Runs several snapshots into one repository at once, against the same work in turn.
+    Writers(writers::Options),
 }
 
 fn main() -> ExitCode {
@@ -103,6 +106,7 @@ fn act(command: Command) -> Result<bool> {
         }
         Command::Scale(options) => scale::all(&options).map(|()| true),
         Command::Chunks(options) => chunks::all(&options),
+        Command::Writers(options) => writers::all(&options),
     }
 }
 

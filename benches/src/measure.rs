@@ -2,7 +2,7 @@
 //! its descendants included. Output goes to a file, so that a full pipe never slows a tool down.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -43,6 +43,35 @@ pub(crate) fn timed(mut command: Command, log: &Path) -> Result<Usage> {
         cpu_s: (used.rusage.utime + used.rusage.stime).as_secs_f64(),
         peak_bytes: used.rusage.maxrss,
     })
+}
+
+/// Runs all commands at the same time, the output of each in its file; gives the seconds until the
+/// last one ended. Fails when one of them does.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the elapsed time of processes is what this measures"
+)]
+pub(crate) fn timed_at_once(commands: Vec<(Command, PathBuf)>) -> Result<f64> {
+    rustix::fs::sync();
+    let start = Instant::now();
+    let mut running = Vec::new();
+    for (mut command, log) in commands {
+        let out = File::create(&log).map_err(io("create", &log))?;
+        let err = out.try_clone().map_err(io("reopen", &log))?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        let name = PathBuf::from(command.get_program());
+        let child = command.spawn().map_err(io("start", &name))?;
+        running.push((command, log, child));
+    }
+    let mut failed = None;
+    for (command, log, mut child) in running {
+        let status = child.wait().map_err(io("wait for", &log))?;
+        if !status.success() {
+            failed = Some(failure(&command, status, &log));
+        }
+    }
+    let wall_s = start.elapsed().as_secs_f64();
+    failed.map_or(Ok(wall_s), Err)
 }
 
 /// Sets the kernel's mark of this process's own peak memory back to what it uses now: a child starts

@@ -106,6 +106,8 @@ async fn write_one(golden: &Golden, source: &Path) -> Result<[Described; 2], Box
         label: "golden".to_owned(),
         segment_size: Some(8 << 10),
         pack_size: Some(12 << 10),
+        cutting: None,
+        lock: None,
     };
     let repository = Repository::create(store, &golden.access(), &options).await?;
     sources::first(source)?;

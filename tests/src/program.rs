@@ -73,11 +73,18 @@ impl Home {
         home
     }
 
+    /// A home without a password and without a repository.
+    #[must_use]
+    pub fn bare() -> Self {
+        let mut home = Self::new();
+        home.environment.remove(OsStr::new("REPO_PASSWORD"));
+        home
+    }
+
     /// A home with a repository in clear, which spares key derivation.
     #[must_use]
     pub fn plain() -> Self {
-        let mut home = Self::new();
-        home.environment.remove(OsStr::new("REPO_PASSWORD"));
+        let home = Self::bare();
         home.ok(&["init", "--no-encryption"]);
         home
     }

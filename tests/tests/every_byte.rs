@@ -357,6 +357,7 @@ fn checkpoint(ring: &KeyRing, objects: &BTreeMap<String, Bytes>) -> (String, Byt
         indexes: Vec::new(),
         condemned: Vec::new(),
         needs: Vec::new(),
+        condemned_at: Some(Vec::new()),
     };
     for (_, stored) in objects.range("log/".to_owned().."log0".to_owned()) {
         sum.number += 1;

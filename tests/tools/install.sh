@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the servers that tests talk to into tests/.tools (or $REPO_TEST_TOOLS).
+# Installs the programs that tests use into tests/.tools (or $REPO_TEST_TOOLS).
 #
 #   tests/tools/install.sh             everything
 #   tests/tools/install.sh seaweedfs   only the tools named
@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader)
+ALL=(seaweedfs reader strace)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -57,6 +57,21 @@ install_seaweedfs_at() {
 install_reader() {
     local requirements="$here/../reader/requirements.txt"
     once reader "$(cksum <"$requirements")" venv_install reader -r "$requirements"
+}
+
+# strace, which shows in what order the program syncs and links. Puts a link into bin/.
+install_strace() {
+    once strace system install_strace_of_system
+}
+
+install_strace_of_system() {
+    if ! command -v strace >/dev/null; then
+        apt-get update -qq
+        apt-get install -qq -y --no-install-recommends strace
+    fi
+    mkdir -p "$tools/bin"
+    ln -sfn "$(command -v strace)" "$tools/bin/strace"
+    "$tools/bin/strace" -V >/dev/null
 }
 
 # Two test runs at once must not build the same environment.

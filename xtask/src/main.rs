@@ -1,7 +1,8 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
 //! `ci` is the whole gate, `quick` the part of it that answers within a minute, `tidy` the rules that
-//! the compiler and clippy do not know, and `fuzz` runs the targets of the separate workspace `fuzz/`.
+//! the compiler and clippy do not know, `sim` runs more seeds of the simulation than the gate does, and
+//! `fuzz` runs the targets of the separate workspace `fuzz/`.
 
 mod fuzz;
 mod gate;
@@ -9,6 +10,7 @@ mod licenses;
 mod process;
 mod report;
 mod session;
+mod sim;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +26,9 @@ usage: cargo xtask COMMAND
   tidy                         floors, owners, sizes, reachable modules, links, ...
   licenses                     licenses of all packages against deny.toml
   session                      runs the session in README.md
-  fuzz [TARGET] [--seconds N]  runs one or every fuzz target, 60 seconds each by default";
+  fuzz [TARGET] [--seconds N]  runs one or every fuzz target, 60 seconds each by default
+  sim [--seeds N] [--from K]   runs seeds of the simulation, a million from 0 by default
+  sim --seed S                 runs one seed again";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -52,6 +56,7 @@ fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
         ["tidy"] => tidy::run(root),
         ["licenses"] => licenses::run(root),
         ["session"] => session::run(root),
+        ["sim", rest @ ..] => sim::run(root, &sim::Request::parse(rest)?),
         ["fuzz", rest @ ..] => fuzz::run(root, &fuzz::Request::parse(rest)?),
         ["help" | "--help" | "-h"] => {
             say(USAGE);

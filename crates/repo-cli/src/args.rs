@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, diff, forget, init, key, log, ls, restore, snapshot, snapshots, stats,
-    tag,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, repair, restore, snapshot,
+    snapshots, stats, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -94,8 +94,17 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Forget snapshots, by a policy or by name.
     Forget(forget::ForgetArgs),
+    /// Copy snapshots into another repository.
+    Copy(copy::CopyArgs),
+    /// Reclaim the space of what no snapshot needs.
+    #[command(visible_alias = "prune")]
+    Gc(gc::GcArgs),
+    /// Take back what a commit removed or renamed: forgotten snapshots, tags, protection.
+    Undo(undo::UndoArgs),
     /// Verify the repository.
     Check(check::CheckArgs),
+    /// Mend a damaged repository.
+    Repair(repair::RepairArgs),
     /// List and change the passwords that open the repository.
     Key(key::KeyArgs),
     /// Change the tags of snapshots, and protect them.
@@ -108,7 +117,8 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Reads an option of a store.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_ascii_lowercase(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
@@ -126,11 +136,12 @@ pub(crate) fn byte_size(text: &str) -> Result<u64, String> {
         "k" | "kib" => 10,
         "m" | "mib" => 20,
         "g" | "gib" => 30,
-        _ => return Err("expected a number and B, KiB, MiB or GiB".to_owned()),
+        "t" | "tib" => 40,
+        _ => return Err("expected a number and B, KiB, MiB, GiB or TiB".to_owned()),
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| "expected a number and B, KiB, MiB or GiB".to_owned())?;
+        .map_err(|_| "expected a number and B, KiB, MiB, GiB or TiB".to_owned())?;
     number
         .checked_mul(1 << shift)
         .ok_or_else(|| "too large".to_owned())
@@ -156,6 +167,7 @@ mod tests {
             ("16 M", Some(16 << 20)),
             ("512k", Some(512 << 10)),
             ("1GiB", Some(1 << 30)),
+            ("2 TiB", Some(2 << 40)),
             ("16MB", None),
             ("M", None),
             ("-1", None),

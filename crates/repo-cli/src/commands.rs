@@ -3,17 +3,21 @@
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod forget;
+pub(crate) mod gc;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshot;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
 pub(crate) mod tag;
+pub(crate) mod undo;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -30,7 +34,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Restore(args) => restore::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Forget(args) => forget::run(context, args).await,
+        Command::Copy(args) => copy::run(context, args).await,
+        Command::Gc(args) => gc::run(context, args).await,
+        Command::Undo(args) => undo::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,

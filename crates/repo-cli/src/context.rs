@@ -124,6 +124,7 @@ pub(crate) struct Cancel(Arc<CancelState>);
 struct CancelState {
     asked: AtomicBool,
     graceful: AtomicBool,
+    unhurried: AtomicBool,
 }
 
 impl Cancel {
@@ -135,6 +136,16 @@ impl Cancel {
     /// Whether it was asked to.
     pub(crate) fn asked(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Says that what the command does once it is asked to stop is worth the time it takes.
+    pub(crate) fn take_time(&self) {
+        self.0.unhurried.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether only a second signal may cut its end short.
+    pub(crate) fn takes_time(&self) -> bool {
+        self.0.unhurried.load(Ordering::Relaxed)
     }
 
     /// Whether the command looks at [`Self::asked`] and ends by itself.

@@ -15,7 +15,7 @@ Exit codes:
     0  done
     1  failed
     2  wrong usage
-    3  done, but some source could not be read
+    3  done, but some source could not be read, or the store kept some object
    10  no repository there
    11  conflict with another writer, or something exists already
    12  wrong password, or none
@@ -32,8 +32,9 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line asks for something that does not exist or contradicts itself.
     Usage = 2,
-    /// Done, but some source could not be read.
-    Unread = 3,
+    /// Done, but not for all: some source could not be read, or the store refused to delete some
+    /// object.
+    Partly = 3,
     /// There is no repository at the location.
     NoRepository = 10,
     /// Another writer was first, or the thing to make exists.

@@ -68,7 +68,8 @@ impl Place {
         })
     }
 
-    fn named(location: &OsStr, by: &str) -> Result<Self, Failure> {
+    /// The place that `by` names.
+    pub(crate) fn named(location: &OsStr, by: &str) -> Result<Self, Failure> {
         match location.to_str() {
             Some("") => Err(Failure::usage(format!("{by} names no repository"))),
             Some(text) => Ok(Self::Named(text.to_owned())),

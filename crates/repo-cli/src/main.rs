@@ -12,6 +12,7 @@ mod exit;
 mod location;
 mod logging;
 mod message;
+mod other;
 mod output;
 mod password;
 mod profile;
@@ -92,8 +93,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
 }
 
 /// Runs a command. At the first signal it is asked to stop; it is dropped at the second, when it does
-/// not look at what it is asked, and when it takes too long. Nothing is lost by that: a commit is one
-/// object, which is whole or absent.
+/// not look at what it is asked, and when it takes too long for nothing. Nothing is lost by that: a
+/// commit is one object, which is whole or absent.
 async fn until_signal(context: &Context, command: Command) -> Result<Exit, Failure> {
     let handler =
         |kind| signal(kind).map_err(|error| Failure::because("cannot handle signals", &error));
@@ -118,7 +119,9 @@ async fn until_signal(context: &Context, command: Command) -> Result<Exit, Failu
         biased;
         ended = &mut command => ended,
         () = next() => Err(Failure::cancelled()),
-        () = tokio::time::sleep(STOP_PATIENCE) => Err(Failure::cancelled()),
+        () = tokio::time::sleep(STOP_PATIENCE), if !context.cancel.takes_time() => {
+            Err(Failure::cancelled())
+        }
     }
 }
 

@@ -14,14 +14,22 @@ use serde::Serialize;
 use crate::show;
 
 mod change;
+mod copy;
 mod forget;
+mod gc;
+mod locks;
+mod repair;
 mod repository;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
+pub(crate) use copy::{CopiedMessage, CopySummary};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
+pub(crate) use gc::{GcSummary, UndoSummary};
+pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
+pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
-    CheckSummary, CommitMessage, CreatedMessage, KeyChangeMessage, KeyMessage, StatsMessage,
-    TagsMessage,
+    CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
+    StatsMessage, TagsMessage,
 };
 
 /// The end of a failed command, on standard error.
@@ -94,6 +102,8 @@ pub(crate) struct SnapshotMessage<'a> {
     parent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
     program: &'a str,
     #[serde(flatten)]
     counts: Counts,
@@ -120,6 +130,7 @@ impl<'a> From<&'a SnapshotRef> for SnapshotMessage<'a> {
             description: snapshot.description.as_deref(),
             parent: snapshot.parent.map(|id| id.to_hex()),
             source: snapshot.source.as_deref(),
+            original: snapshot.original.map(|id| id.to_hex()),
             program: &snapshot.program,
             counts: Counts::of(snapshot),
         }

@@ -40,28 +40,37 @@ impl Source {
         environment: &Environment,
         profile: &Profile,
     ) -> Option<Self> {
-        let flag = Self::of_pair(
+        let flags = (
             globals.password_file.clone(),
             globals.password_command.clone(),
         );
-        let variable = || {
-            environment
-                .get("REPO_PASSWORD")
-                .map(|v| Self::Value(v.into()))
-        };
-        let variables = || {
-            Self::of_pair(
-                environment.path("REPO_PASSWORD_FILE"),
-                environment.get("REPO_PASSWORD_COMMAND").map(OsString::from),
-            )
-        };
         let settings = || {
             Self::of_pair(
                 profile.password_file.clone(),
                 profile.password_command.clone().map(OsString::from),
             )
         };
-        flag.or_else(variable).or_else(variables).or_else(settings)
+        Self::of_variables(environment, "REPO_PASSWORD", flags).or_else(settings)
+    }
+
+    /// What flags say, or else the variable `name`, or else `name` with `_FILE` and `_COMMAND`.
+    pub(crate) fn of_variables(
+        environment: &Environment,
+        name: &str,
+        flags: (Option<PathBuf>, Option<OsString>),
+    ) -> Option<Self> {
+        let variable = || environment.get(name).map(|v| Self::Value(v.into()));
+        let variables = || {
+            Self::of_pair(
+                environment.path(&format!("{name}_FILE")),
+                environment
+                    .get(&format!("{name}_COMMAND"))
+                    .map(OsString::from),
+            )
+        };
+        Self::of_pair(flags.0, flags.1)
+            .or_else(variable)
+            .or_else(variables)
     }
 
     fn of_pair(file: Option<PathBuf>, command: Option<OsString>) -> Option<Self> {

@@ -24,11 +24,18 @@ struct Current {
     unit: Unit,
 }
 
-#[derive(Clone, Copy)]
 enum Unit {
     Bytes,
     Items,
+    /// Without totals: bytes from the first one on, until then items.
+    Either {
+        bytes: u64,
+        items: u64,
+    },
 }
+
+const SPINNER_BYTES: &str = "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec} {elapsed}";
+const SPINNER_ITEMS: &str = "{spinner} {msg} {human_pos} {elapsed}";
 
 impl Bars {
     /// Shows bars if `visible` and standard error is a terminal.
@@ -45,6 +52,12 @@ impl Bars {
 
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set_template(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 
@@ -65,16 +78,10 @@ impl Progress for Bars {
                 Some(items),
                 "{msg} {wide_bar} {human_pos}/{human_len} eta {eta}",
             ),
-            (None, None) => (
-                Unit::Bytes,
-                None,
-                "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec} {elapsed}",
-            ),
+            (None, None) => (Unit::Either { bytes: 0, items: 0 }, None, SPINNER_ITEMS),
         };
         let bar = ProgressBar::with_draw_target(length, target);
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        set_template(&bar, template);
         bar.set_message(phase.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.current() = Current { bar, unit };
@@ -84,11 +91,27 @@ impl Progress for Bars {
         if !self.visible {
             return;
         }
-        let current = self.current();
-        current.bar.inc(match current.unit {
-            Unit::Bytes => bytes,
-            Unit::Items => items,
-        });
+        let current = &mut *self.current();
+        match &mut current.unit {
+            Unit::Bytes => current.bar.inc(bytes),
+            Unit::Items => current.bar.inc(items),
+            Unit::Either {
+                bytes: all_bytes,
+                items: all_items,
+            } => {
+                if *all_bytes == 0 && bytes > 0 {
+                    set_template(&current.bar, SPINNER_BYTES);
+                }
+                *all_bytes += bytes;
+                *all_items += items;
+                let shown = if *all_bytes > 0 {
+                    *all_bytes
+                } else {
+                    *all_items
+                };
+                current.bar.set_position(shown);
+            }
+        }
     }
 
     // Findings are shown from the report, where they are in order.

@@ -125,6 +125,26 @@ pub(crate) fn find<'a>(
     }
 }
 
+/// The snapshots that names mean, each once; without names, all that the filter lets through.
+pub(crate) fn choose<'a>(
+    snapshots: &'a [SnapshotRef],
+    names: &[String],
+    filter: &Filter,
+) -> Result<Vec<&'a SnapshotRef>, Failure> {
+    if names.is_empty() {
+        let matching = snapshots.iter().filter(|known| filter.matches(known));
+        return Ok(matching.collect());
+    }
+    let mut chosen: Vec<&SnapshotRef> = Vec::new();
+    for name in names {
+        let found = find(snapshots, name, filter)?;
+        if !chosen.contains(&found) {
+            chosen.push(found);
+        }
+    }
+    Ok(chosen)
+}
+
 /// Finds a snapshot and opens it for reading.
 pub(crate) fn view(
     repository: &Repository,

@@ -1,8 +1,11 @@
-//! Points in time on the command line.
+//! Points in time and durations on the command line.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+
+/// Longest duration, so that a point in time and it can be added: 1,000 years.
+const DURATION_MAX_MS: i64 = 1_000 * 366 * 86_400_000;
 
 /// Reads RFC 3339, or a local `YYYY-MM-DD HH:MM:SS`, as milliseconds since 1970, UTC.
 pub(crate) fn parse(text: &str) -> Result<i64, String> {
@@ -18,6 +21,39 @@ fn parse_in(text: &str, zone: TimeZone) -> Result<i64, String> {
     let local: DateTime = text.parse().map_err(|_| expected())?;
     let zoned = local.to_zoned(zone).map_err(|_| expected())?;
     Ok(zoned.timestamp().as_millisecond())
+}
+
+/// Reads a duration such as `36h`, `7d` or `1d12h`, as milliseconds. `0` needs no unit.
+pub(crate) fn duration(text: &str) -> Result<i64, String> {
+    let expected = || "expected a duration such as 36h, 7d or 1d12h".to_owned();
+    let mut rest = text.trim();
+    if rest == "0" {
+        return Ok(0);
+    }
+    if rest.is_empty() {
+        return Err(expected());
+    }
+    let mut total: i64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit());
+        let (number, after) = rest.split_at(digits.ok_or_else(expected)?);
+        let unit_ms = match after.as_bytes().first() {
+            Some(b's') => 1_000,
+            Some(b'm') => 60_000,
+            Some(b'h') => 3_600_000,
+            Some(b'd') => 86_400_000,
+            Some(b'w') => 7 * 86_400_000,
+            _ => return Err(expected()),
+        };
+        let number: i64 = number.parse().map_err(|_| expected())?;
+        let span = number.checked_mul(unit_ms);
+        total = span
+            .and_then(|span| total.checked_add(span))
+            .filter(|total| *total <= DURATION_MAX_MS)
+            .ok_or_else(|| "longer than 1,000 years".to_owned())?;
+        rest = &after[1..];
+    }
+    Ok(total)
 }
 
 #[cfg(test)]
@@ -39,6 +75,32 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_in(text, zone.clone()).ok(), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        const HOUR: i64 = 3_600_000;
+        for (text, ms) in [
+            ("0", Some(0)),
+            ("0s", Some(0)),
+            ("90s", Some(90_000)),
+            ("5m", Some(300_000)),
+            (" 36h ", Some(36 * HOUR)),
+            ("1d12h", Some(36 * HOUR)),
+            ("2w", Some(14 * 24 * HOUR)),
+            ("", None),
+            ("24", None),
+            ("h", None),
+            ("1d12", None),
+            ("-1h", None),
+            ("1.5h", None),
+            ("1y", None),
+            ("1\u{e9}", None),
+            ("999999999w", None),
+            ("99999999999999999999s", None),
+        ] {
+            assert_eq!(duration(text).ok(), ms, "{text}");
         }
     }
 }

@@ -73,6 +73,12 @@ pub enum Error {
         /// The missing feature.
         source: repo_format::Error,
     },
+    /// The store has no retention locks, and the repository has or asks for them.
+    #[error("{location} cannot lock objects: it needs S3 with a bucket made with Object Lock")]
+    CannotLock {
+        /// The store.
+        location: String,
+    },
     /// The log is shorter than, or differs from, what this client has seen before.
     #[error("the log of {location} was rolled back: commit {seen} was seen before and is {state}")]
     RolledBack {
@@ -258,7 +264,7 @@ impl Error {
             | Self::EmptiesGroup { .. }
             | Self::KeysLeft { .. }
             | Self::Key { .. } => ErrorKind::Denied,
-            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Unsupported { .. } | Self::CannotLock { .. } => ErrorKind::Unsupported,
             Self::LostObject { .. }
             | Self::RolledBack { .. }
             | Self::OldKey { .. }

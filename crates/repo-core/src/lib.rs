@@ -54,11 +54,12 @@ pub use repo_format::{
     BlobId, Cipher, Content, ErrorKind, Extent, IndexId, KeyId, PackId, PathBytes, RepositoryId,
     Snapshot, SnapshotId, SnapshotStats,
 };
-pub use repo_store::Store;
+pub use repo_store::{LockMode, Store};
 pub use repository::{
-    Access, Amount, AttributeChange, CheckOptions, CheckReport, CreateOptions, ForgetOptions,
-    Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LogEntry, MaxUnused, OpenOptions, ReadData,
-    Repository, RepositoryStats, Reseal, RotateOptions, Rotated,
+    Access, Amount, AttributeChange, CheckOptions, CheckReport, Coverage, CreateOptions, Cutting,
+    ForgetOptions, Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LockFor, LogEntry, MaxUnused,
+    OpenOptions, ReadData, RepairOptions, RepairReport, Repository, RepositoryStats, Reseal,
+    RotateOptions, Rotated,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,

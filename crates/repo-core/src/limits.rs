@@ -21,12 +21,20 @@ pub(crate) const INDEX_RESIDENT_ALL: u64 = 24 << 20;
 pub(crate) const OPENERS_MAX: usize = 1024;
 /// A checkpoint is written after each commit whose number divides by this.
 pub(crate) const CHECKPOINT_EVERY: u64 = 64;
+/// Locks asked for or renewed at once.
+pub(crate) const LOCKS_AT_ONCE: usize = 32;
+/// Snapshots whose locks are remembered as a whole.
+pub(crate) const LOCKED_TREES_MAX: usize = 64;
+/// Longest file in which a client remembers locks, in bytes.
+pub(crate) const LOCK_LEDGER_MAX: usize = 64 << 20;
 /// Commits fetched at once.
 pub(crate) const LOG_FETCHES: usize = 8;
 /// Attempts to win the race for the next commit.
 pub(crate) const COMMIT_ATTEMPTS: u32 = 1000;
 /// Bytes of a file held while it is cut; twice the longest chunk, so that a window always yields.
 pub(crate) const WINDOW: usize = 2 << 20;
+/// Windows of one large file that are cut and not yet listed.
+pub(crate) const WINDOWS_AHEAD: u64 = 8;
 /// Files up to this size are read and cut by one thread in one piece, in bytes.
 pub(crate) const SMALL_FILE: u64 = WINDOW as u64;
 /// Entries in one unit of work.
@@ -55,6 +63,13 @@ pub(crate) const LOSSES_MAX: usize = 10_000;
 pub(crate) const LOSS_FILES_MAX: usize = 20;
 /// Snapshots that a check names for one damaged blob in one file; more are counted.
 pub(crate) const LOSS_SNAPSHOTS_MAX: usize = 20;
+/// Pack directories a repair reads at once.
+pub(crate) const REPAIR_DIRECTORIES: usize = 16;
+/// Bytes of a pack without a directory that are searched for a segment at once.
+pub(crate) const RESYNC_WINDOW: u64 = 64 << 10;
+/// Pairs of an id in the source and its id in the target that a copy remembers, 112 bytes each;
+/// past it the least recently used are looked for again.
+pub(crate) const COPY_PAIRS_MAX: usize = 1 << 17;
 /// Chunk lists of a file that a comparison of snapshots opens beyond those both have; past it a
 /// difference is counted by whole lists.
 pub(crate) const DIFF_LISTS_MAX: u64 = 1024;
@@ -72,5 +87,8 @@ pub(crate) const REBASE_MAX: usize = 1 << 18;
 pub(crate) const REPACK_SPAN: u64 = 8 << 20;
 /// Bytes between two segments that are read along rather than asked for apart.
 pub(crate) const REPACK_GAP: u64 = 256 << 10;
+/// Half-written files of a local store younger than this are never taken for left behind: their
+/// writer would fail. In milliseconds.
+pub(crate) const STAGED_GRACE_MIN_MS: i64 = 60 * 60 * 1000;
 /// Objects deleted at once.
 pub(crate) const DELETES: usize = 16;

@@ -306,6 +306,7 @@ fn snapshot(root: Entry, time_ms: i64) -> SnapshotRef {
         description: None,
         source: None,
         duration_ms: 0,
+        original: None,
     };
     SnapshotRef {
         snapshot: snapshot.into(),
@@ -340,6 +341,7 @@ fn create(root: &Path, cipher: Cipher) -> Result<[KeyRing; 2]> {
         pack_size: 16 << 20,
         features: Features::default(),
         public: (cipher == Cipher::None).then(|| PublicKeys::new(&secrets)),
+        lock: None,
     };
     let bytes = config.encode();
     put(root, config::PATH, &bytes)?;

@@ -15,6 +15,12 @@ use crate::secrets::{Cipher, Secrets};
 
 /// Store key of the config.
 pub const PATH: &str = "config";
+/// Locks that whoever has a permission of its own may lift.
+pub const LOCK_GOVERNANCE: u8 = 1;
+/// Locks that nobody may lift.
+pub const LOCK_COMPLIANCE: u8 = 2;
+/// Longest time of a lock, in milliseconds: a hundred years.
+pub const LOCK_FOR_MAX: u64 = 100 * 366 * 86_400_000;
 /// The format version this crate reads and writes.
 pub const VERSION: u32 = 1;
 
@@ -104,6 +110,21 @@ pub struct Config {
     /// Keys of a repository that is not encrypted, in clear; absent when it is.
     #[n(10)]
     pub public: Option<PublicKeys>,
+    /// Retention locks that writers put on what snapshots need; absent when they put none.
+    #[n(11)]
+    pub lock: Option<Lock>,
+}
+
+/// Retention locks of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Lock {
+    /// [`LOCK_GOVERNANCE`] or [`LOCK_COMPLIANCE`].
+    #[n(0)]
+    pub mode: u8,
+    /// Each snapshot is locked for so long from its commit, in milliseconds.
+    #[n(1)]
+    pub for_ms: u64,
 }
 
 /// The one field that every version keeps, read before the others are expected.
@@ -219,6 +240,17 @@ impl Config {
         }
         if (self.cipher()? == Cipher::None) != self.public.is_some() {
             return Err(malformed(WHAT, "its cipher and its keys disagree"));
+        }
+        if let Some(lock) = &self.lock {
+            if !matches!(lock.mode, LOCK_GOVERNANCE | LOCK_COMPLIANCE) {
+                return Err(Error::Unsupported {
+                    what: WHAT,
+                    needs: format!("lock mode {}", lock.mode),
+                });
+            }
+            if !(1..=LOCK_FOR_MAX).contains(&lock.for_ms) {
+                return Err(malformed(WHAT, "the time of its locks is out of range"));
+            }
         }
         Ok(())
     }

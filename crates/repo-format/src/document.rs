@@ -107,7 +107,7 @@ fn type_name(rust: &str) -> &'static str {
         _ if rust.ends_with("Id") => "bytes 32",
         "Vec<u8" | "Vec<u8>" | "Content" | "SnapshotRecord" => "bytes",
         "Entry" => "entry",
-        "Features" | "PublicKeys" | "Kdf" | "SnapshotStats" => "map",
+        "Features" | "Lock" | "PublicKeys" | "Kdf" | "SnapshotStats" => "map",
         _ => "array",
     }
 }
@@ -117,6 +117,7 @@ fn records_have_the_documented_keys_names_and_types() {
     let records = [
         ("config.rs", "Config"),
         ("config.rs", "Features"),
+        ("config.rs", "Lock"),
         ("keyslot.rs", "Stored"),
         ("keyslot.rs", "Slot"),
         ("keyslot.rs", "Kdf"),

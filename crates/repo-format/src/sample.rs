@@ -178,11 +178,11 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
         any::<(i64, String, String, u64)>(),
         vec(vec(any::<u8>(), 0..9).prop_map(PathBytes), 0..3),
         entry(),
-        any::<Option<[u8; 32]>>(),
+        any::<[Option<[u8; 32]>; 2]>(),
         any::<[u64; 7]>(),
         any::<(String, Option<String>, Option<String>)>(),
     )
-        .prop_map(|(head, paths, root, parent, stats, tail)| {
+        .prop_map(|(head, paths, root, [parent, original], stats, tail)| {
             let (time_ms, host, user, duration_ms) = head;
             let (program, description, source) = tail;
             let [
@@ -218,6 +218,7 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
                 description,
                 source,
                 duration_ms,
+                original: original.map(SnapshotId),
             }
         })
 }

@@ -72,6 +72,10 @@ pub struct Snapshot {
     /// Duration in milliseconds.
     #[n(10)]
     pub duration_ms: u64,
+    /// The snapshot of another repository that this one is a copy of: the first one, when copies
+    /// were copied.
+    #[n(11)]
+    pub original: Option<SnapshotId>,
 }
 
 /// A path as bytes, because a path need not be UTF-8.

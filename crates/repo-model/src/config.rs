@@ -43,9 +43,9 @@ pub enum Rule {
     SettleAgain,
     /// A collector leaves no delta in the index whose base it drops, though no snapshot needs it.
     DropDangling,
-    /// An index object that no commit names is deleted only when each of its packs is condemned or
-    /// deleted.
-    SparePendingIndexes,
+    /// An index object that no commit names is deleted only after a commit has said so, and a writer
+    /// whose own it was begins again.
+    RemoveBeforeDelete,
     /// Packs are deleted after the commit that condemns them.
     CommitBeforeSweep,
 }

@@ -16,7 +16,7 @@
 //! | [`Action::Plan`], [`Action::List`], [`Action::PutRepacked`] | the plan of gc: dead packs, a pack to repack, packs nobody names |
 //! | [`Action::Condemn`] | gc's one commit: condemned packs, index objects removed and rewritten |
 //! | [`Action::Delete`], [`Action::Swept`] | the sweep |
-//! | [`Action::DeleteIndex`], [`Action::DeleteRewritten`] | deletion of index objects that no commit names |
+//! | [`Action::DeleteIndex`], [`Action::DeleteRewritten`] | a commit that removes index objects which no commit named, and their deletion |
 //! | [`Action::Forget`] | a commit that removes a snapshot |
 //!
 //! After every step, all that is reachable from any snapshot, bases of deltas included, must be located
@@ -32,9 +32,9 @@
 //! - [`Rule::DropDangling`]. A dead delta in a pack that stays keeps its place in the index. If its base
 //!   is collected, a later writer reuses the delta by its id, meets no conflict, and commits a
 //!   snapshot that cannot be read. So a collector drops such a delta from the index with its base.
-//! - [`Rule::SparePendingIndexes`]. The index object that a collector is about to commit mentions
-//!   packs that live index objects mention too. Deleting what no commit names and mentions known packs
-//!   only would delete it, and no commit would tell its owner.
+//! - [`Rule::RemoveBeforeDelete`]. The index object that a collector is about to commit mentions
+//!   packs that live index objects mention too: nobody can tell it from what a crash left. So a commit
+//!   says that it is removed before it is deleted, and its owner, if there is one, starts over.
 //!
 //! # What is left out, and why nothing is lost by it
 //!

@@ -58,14 +58,15 @@ pub enum Action {
     Delete(usize),
     /// Somebody commits that a condemned pack is deleted.
     Swept(usize),
-    /// Somebody deletes a writer's index object, which no commit names, of this pack.
+    /// Somebody commits that a writer's index object of this pack is removed, which no commit named,
+    /// and deletes it. Nobody gains from the time between the two.
     DeleteIndex {
         /// Whose it is.
         writer: usize,
         /// The pack it locates blobs in.
         pack: usize,
     },
-    /// Somebody deletes a collector's index object, which no commit names.
+    /// The same with a collector's index object.
     DeleteRewritten(usize),
     /// Somebody commits that a snapshot is removed.
     Forget(usize),
@@ -97,16 +98,11 @@ impl Protocol {
         each(state.snapshots).fold(0, |all, snapshot| all | self.config.snapshots[snapshot])
     }
 
-    /// Packs whose index object may be deleted when no commit names it.
-    ///
-    /// Not those of packs that live index objects mention: such an index object may be the one that
-    /// another collector is about to commit, and nothing would tell that collector to start over.
-    fn spent(&self, state: &State) -> Packs {
-        let gone = state.condemned | state.deleted();
-        if self.keeps(Rule::SparePendingIndexes) {
-            gone
-        } else {
-            gone | state.mentioned()
+    /// Before index objects are deleted that no commit names, a commit says so: whoever is about to
+    /// name one of them looks again.
+    fn announce(&self, state: &mut State) {
+        if self.keeps(Rule::RemoveBeforeDelete) {
+            state.tell(true, 0);
         }
     }
 
@@ -146,7 +142,7 @@ impl Protocol {
                 Phase::Listing | Phase::Done => continue,
             }
             actions.push(Action::Crash(number));
-            for pack in each(writer.own & !writer.bereft & self.spent(state)) {
+            for pack in each(writer.own & !writer.bereft) {
                 actions.push(Action::DeleteIndex {
                     writer: number,
                     pack,
@@ -173,10 +169,7 @@ impl Protocol {
                 Phase::Ready => {
                     actions.push(Action::Condemn(number));
                     let index = collector.index;
-                    if !index.is_empty()
-                        && !index.deleted()
-                        && index.packs() & !self.spent(state) == 0
-                    {
+                    if !index.is_empty() && !index.deleted() {
                         actions.push(Action::DeleteRewritten(number));
                     }
                 }
@@ -257,8 +250,12 @@ impl Model for Protocol {
                 state.condemned &= !(1 << pack);
                 state.tell(false, 0);
             }
-            Action::DeleteIndex { writer, pack } => state.writers[writer].bereft |= 1 << pack,
+            Action::DeleteIndex { writer, pack } => {
+                self.announce(&mut state);
+                state.writers[writer].bereft |= 1 << pack;
+            }
             Action::DeleteRewritten(collector) => {
+                self.announce(&mut state);
                 let index = &mut state.collectors[collector].index;
                 *index = index.delete();
             }

@@ -97,6 +97,10 @@ impl Protocol {
         } else {
             state.condemned
         };
+        if self.keeps(Rule::RemoveBeforeDelete) && writer.bereft != 0 {
+            state.writers[number] = Writer::default();
+            return;
+        }
         let own = if self.keeps(Rule::CheckOwnPacks) {
             writer.own & !condemned
         } else {

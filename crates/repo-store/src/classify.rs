@@ -18,13 +18,14 @@ pub(crate) struct Context<'a> {
     pub(crate) location: &'a Arc<str>,
 }
 
-/// The four things a store is asked for.
+/// What a store is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Read,
     Write,
     List,
     Delete,
+    Lock,
 }
 
 impl Operation {
@@ -34,6 +35,7 @@ impl Operation {
             Self::Write => "write",
             Self::List => "list",
             Self::Delete => "delete",
+            Self::Lock => "lock",
         }
     }
 }
@@ -49,7 +51,7 @@ impl Context<'_> {
             | Theirs::NotModified { .. } => match self.operation {
                 Operation::Write => self.conflict(),
                 // A delete or read that "conflicts" met a hold, lease or retention rule.
-                Operation::Read | Operation::List | Operation::Delete => {
+                Operation::Read | Operation::List | Operation::Delete | Operation::Lock => {
                     self.denied(cause(&source))
                 }
             },
@@ -162,6 +164,11 @@ impl Context<'_> {
             key: self.key.to_owned(),
             location: Arc::clone(self.location),
         }
+    }
+
+    /// The error for a lock in a store that has none.
+    pub(crate) fn cannot_lock(&self) -> Error {
+        self.unsupported("it has no retention locks".into())
     }
 
     fn denied(&self, source: BoxError) -> Error {

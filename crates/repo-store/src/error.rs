@@ -67,6 +67,17 @@ pub enum Error {
         source: BoxError,
     },
 
+    /// The object is under a retention lock.
+    #[error("{key} in {location} is locked until {until}")]
+    Locked {
+        /// The object.
+        key: String,
+        /// The store.
+        location: Arc<str>,
+        /// Until when, in UTC.
+        until: String,
+    },
+
     /// The file system under a local store is mounted read-only.
     #[error("cannot {operation} {key}: the file system of {location} is read-only")]
     ReadOnly {
@@ -194,7 +205,10 @@ impl Error {
             Self::NotFound { .. } | Self::BucketNotFound { .. } => ErrorKind::NotFound,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
-            Self::Denied { .. } | Self::ReadOnly { .. } | Self::Full { .. } => ErrorKind::Denied,
+            Self::Denied { .. }
+            | Self::Locked { .. }
+            | Self::ReadOnly { .. }
+            | Self::Full { .. } => ErrorKind::Denied,
             Self::TooLarge { .. } | Self::Short { .. } => ErrorKind::Corrupt,
             Self::Range { .. } | Self::Location { .. } | Self::Key { .. } => ErrorKind::Invalid,
             Self::Unsupported { .. } | Self::Unordered { .. } => ErrorKind::Unsupported,

@@ -40,6 +40,12 @@ pub const LIST_DEPTH_MAX: usize = 16;
 /// Directories remembered as durable; past it they are synced again.
 pub(crate) const SYNCED_DIRECTORIES_MAX: usize = 4096;
 
+/// Locks remembered without asking the store; those past it are asked for and renewed again.
+pub(crate) const LOCKS_KNOWN_MAX: usize = 200_000;
+
+/// Longest answer to a request about a lock, in bytes.
+pub(crate) const LOCK_ANSWER_MAX: usize = 64 << 10;
+
 /// Bytes of a server's answer kept in an error.
 pub(crate) const CAUSE_LEN_MAX: usize = 600;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpConnector as _, ReqwestConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -25,6 +26,7 @@ use crate::limits::{
     CLIENT_RETRIES_MAX, CONNECT_TIMEOUT, RETRY_DELAY_MAX, RETRY_DELAY_MIN, RETRY_TIMEOUT,
 };
 use crate::local::LocalRoot;
+use crate::lock::{Locks, S3Locks};
 use crate::store::Store;
 
 /// Schemes that are told apart from a relative path with a colon in it.
@@ -66,13 +68,14 @@ impl Store {
         if scheme == ObjectStoreScheme::Memory {
             return Ok(Self::new(Arc::new(InMemory::new()), shown));
         }
-        let inner = build_client(&scheme, &url, options, retry_timeout)
+        let (inner, locks) = build_client(&scheme, &url, &prefix, options, retry_timeout)
             .map_err(|e| refused(&shown, "no usable client", Some(e)))?;
         let inner: Arc<dyn ObjectStore> = match prefix.as_ref() {
             "" => inner,
             _ => Arc::new(PrefixStore::new(inner, prefix)),
         };
-        let store = Self::new(inner, shown).with_retry(retry_timeout);
+        let mut store = Self::new(inner, shown).with_retry(retry_timeout);
+        store.locks = locks;
         // Directory buckets are the one S3 kind whose listing has no order.
         let unordered = url.host_str().is_some_and(|host| host.ends_with("--x-s3"));
         Ok(if unordered {
@@ -135,34 +138,37 @@ macro_rules! build {
                 Err(_) => builder,
             }
         });
-        let client: Arc<dyn ObjectStore> = Arc::new(builder.build().map_err(|e| cause(&e))?);
-        Ok(client)
+        builder.build().map_err(|e| cause(&e))?
     }};
 }
+
+/// A client, and its way to lock objects where it has one.
+type Client = (Arc<dyn ObjectStore>, Option<Arc<dyn Locks>>);
 
 fn build_client(
     scheme: &ObjectStoreScheme,
     url: &Url,
+    prefix: &object_store::path::Path,
     options: &[(String, String)],
     retry_timeout: Duration,
-) -> Result<Arc<dyn ObjectStore>, BoxError> {
+) -> Result<Client, BoxError> {
     match scheme {
         ObjectStoreScheme::AmazonS3 => {
             // One DELETE per object: its refusal has a status, and every server knows it.
             let single = AmazonS3ConfigKey::DisableBulkDelete;
             let builder = AmazonS3Builder::new().with_config(single, "true");
-            build!(builder, url, options, retry_timeout)
+            let s3 = build!(builder, url, options, retry_timeout);
+            let http = ReqwestConnector::default().connect(&lock_client_options(options)?)?;
+            let locks = S3Locks::new(s3.clone(), http, prefix.clone());
+            Ok((Arc::new(s3), Some(Arc::new(locks))))
         }
         ObjectStoreScheme::GoogleCloudStorage => {
-            build!(
-                GoogleCloudStorageBuilder::new(),
-                url,
-                options,
-                retry_timeout
-            )
+            let builder = GoogleCloudStorageBuilder::new();
+            Ok((Arc::new(build!(builder, url, options, retry_timeout)), None))
         }
         ObjectStoreScheme::MicrosoftAzure => {
-            build!(MicrosoftAzureBuilder::new(), url, options, retry_timeout)
+            let builder = MicrosoftAzureBuilder::new();
+            Ok((Arc::new(build!(builder, url, options, retry_timeout)), None))
         }
         other => Err(format!("no client for {other:?}").into()),
     }
@@ -192,6 +198,17 @@ fn client_options(options: &[(String, String)]) -> Result<ClientOptions, BoxErro
     }
     // Without TLS there is no need for the system's certificates, which a bare image lacks.
     Ok(client.with_no_system_certificates(true))
+}
+
+/// The same client for the requests of locks, which are made beside `object_store`.
+fn lock_client_options(options: &[(String, String)]) -> Result<ClientOptions, BoxError> {
+    let client = client_options(options)?;
+    Ok(options.iter().fold(client, |client, (key, value)| {
+        match key.to_ascii_lowercase().parse() {
+            Ok(AmazonS3ConfigKey::Client(key)) => client.with_config(key, value),
+            _ => client,
+        }
+    }))
 }
 
 fn retry_config(timeout: Duration) -> RetryConfig {

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::key;
 use crate::limits::{ANSWER_TIMEOUT, LOCAL_WRITE, REQUESTS_MAX, UPLOAD_RATE_MIN};
 use crate::local::LocalRoot;
+use crate::lock::{Delete, Locking, Locks};
 use crate::retry::{Patience, Retry};
 
 /// What a store knows about one object.
@@ -54,6 +55,8 @@ pub struct Store {
     pub(crate) walked: bool,
     pub(crate) retry: Retry,
     pub(crate) patience: Patience,
+    pub(crate) locks: Option<Arc<dyn Locks>>,
+    pub(crate) locking: Option<Arc<Locking>>,
     permits: Arc<Semaphore>,
 }
 
@@ -72,6 +75,8 @@ impl Store {
                 timeout: Duration::ZERO,
             },
             patience: Patience { bounded: false },
+            locks: None,
+            locking: None,
             permits: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
@@ -154,12 +159,6 @@ impl Store {
         Ok(info(&meta, key.to_owned()))
     }
 
-    /// Deletes an object; a missing one is no error. Durable on return on a local store.
-    pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        let path = key::parse(key)?;
-        self.retry.run(|| self.delete_once(&path, key)).await
-    }
-
     /// Removes what crashed writers of a local store left below `prefix`, and says how many files.
     ///
     /// An object is written under a staged name that no listing shows; a crash leaves it there,
@@ -184,15 +183,27 @@ impl Store {
         }
     }
 
-    async fn permit(&self) -> SemaphorePermit<'_> {
+    pub(crate) async fn permit(&self) -> SemaphorePermit<'_> {
         let permit = self.permits.acquire().await;
         permit.expect("the semaphore is never closed")
     }
 
     async fn read_whole(&self, path: &Path, key: &str, max_len: u64) -> Result<Bytes, Error> {
+        let (bytes, _) = self.read_version(path, key, max_len).await?;
+        Ok(bytes)
+    }
+
+    /// The current version of an object, and its name where versions have one.
+    async fn read_version(
+        &self,
+        path: &Path,
+        key: &str,
+        max_len: u64,
+    ) -> Result<(Bytes, Option<String>), Error> {
         let _permit = self.permit().await;
-        let result = self.request(path, key, GetOptions::new()).await?;
+        let mut result = self.request(path, key, GetOptions::new()).await?;
         let size = result.meta.size;
+        let version = result.meta.version.take();
         if size > max_len {
             return Err(Error::TooLarge {
                 key: key.to_owned(),
@@ -201,7 +212,7 @@ impl Store {
                 max: max_len,
             });
         }
-        self.collect(result, key, 0..size).await
+        Ok((self.collect(result, key, 0..size).await?, version))
     }
 
     async fn read_range(&self, path: &Path, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
@@ -227,7 +238,7 @@ impl Store {
         }
     }
 
-    async fn read_meta(&self, path: &Path, key: &str) -> Result<ObjectMeta, Error> {
+    pub(crate) async fn read_meta(&self, path: &Path, key: &str) -> Result<ObjectMeta, Error> {
         let _permit = self.permit().await;
         let result = self.request(path, key, GetOptions::new().with_head(true));
         Ok(result.await?.meta)
@@ -307,14 +318,15 @@ impl Store {
     }
 
     async fn create_or_compare(&self, path: &Path, key: &str, bytes: &Bytes) -> Result<Put, Error> {
-        let put = match self.create(path, key, bytes).await {
-            Ok(()) => Put::Created,
+        let (put, version) = match self.create(path, key, bytes).await {
+            Ok(version) => (Put::Created, version),
             Err(Error::Conflict { .. }) => {
-                self.compare(path, key, bytes).await?;
-                Put::AlreadyThere
+                let version = self.compare(path, key, bytes).await?;
+                (Put::AlreadyThere, version)
             }
             Err(error) => return Err(error),
         };
+        self.lock_new(path, key, version.as_deref()).await?;
         if let Some(local) = &self.local {
             let settled = local.settle(path.as_ref(), put).await;
             settled.map_err(|e| self.context(Operation::Write, key).classify_io(e))?;
@@ -322,8 +334,13 @@ impl Store {
         Ok(put)
     }
 
-    /// One create-only request.
-    pub(crate) async fn create(&self, path: &Path, key: &str, bytes: &Bytes) -> Result<(), Error> {
+    /// One create-only request. Answers the version that was created, where there are versions.
+    pub(crate) async fn create(
+        &self,
+        path: &Path,
+        key: &str,
+        bytes: &Bytes,
+    ) -> Result<Option<String>, Error> {
         let _permit = self.permit().await;
         let payload = match &self.local {
             None => PutPayload::from_bytes(bytes.clone()),
@@ -337,15 +354,20 @@ impl Store {
             .inner
             .put_opts(path, payload, PutOptions::from(PutMode::Create));
         let done = self.patience.wait(upload_timeout(bytes), put).await;
-        done.map_err(|e| self.context(Operation::Write, key).classify(e))?;
-        Ok(())
+        let done = done.map_err(|e| self.context(Operation::Write, key).classify(e))?;
+        Ok(done.version)
     }
 
-    /// Succeeds when the object holds exactly `bytes`.
-    async fn compare(&self, path: &Path, key: &str, bytes: &Bytes) -> Result<(), Error> {
+    /// Succeeds when the object holds exactly `bytes`, and answers which version does.
+    async fn compare(
+        &self,
+        path: &Path,
+        key: &str,
+        bytes: &Bytes,
+    ) -> Result<Option<String>, Error> {
         let context = self.context(Operation::Write, key);
-        match self.read_whole(path, key, bytes.len() as u64).await {
-            Ok(found) if found == *bytes => Ok(()),
+        match self.read_version(path, key, bytes.len() as u64).await {
+            Ok((found, version)) if found == *bytes => Ok(version),
             Ok(_) | Err(Error::TooLarge { .. }) => Err(context.conflict()),
             // A rival's create was still in flight (S3 answers 409), or the object went since.
             Err(Error::NotFound { .. }) => {
@@ -355,21 +377,22 @@ impl Store {
         }
     }
 
-    async fn delete_once(&self, path: &Path, key: &str) -> Result<(), Error> {
+    pub(crate) async fn delete_once(&self, path: &Path, key: &str) -> Result<Delete, Error> {
         let context = self.context(Operation::Delete, key);
         let permit = self.permit().await;
         let deleting = self.inner.delete(path);
         let deleted = self.patience.wait(ANSWER_TIMEOUT, deleting).await;
         drop(permit);
-        match deleted.map_err(|e| context.classify(e)) {
-            Ok(()) | Err(Error::NotFound { .. }) => {}
+        let outcome = match deleted.map_err(|e| context.classify(e)) {
+            Ok(()) => Delete::Deleted,
+            Err(Error::NotFound { .. }) => Delete::Missing,
             Err(error) => return Err(error),
-        }
+        };
         if let Some(local) = &self.local {
             let synced = local.sync_parent(path.as_ref()).await;
             synced.map_err(|e| context.classify_io(e))?;
         }
-        Ok(())
+        Ok(outcome)
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use repo_format::ErrorKind;
-use repo_store::{Error, ObjectInfo, Put, Store};
+use repo_store::{Delete, Error, ObjectInfo, Put, Store};
 
 use crate::data;
 
@@ -227,10 +227,12 @@ async fn delete(store: &Store) {
         let bytes = Bytes::from_static(content.as_bytes());
         let put = store.put_new(key, bytes).await;
         assert_eq!(put.expect("a free key"), Put::Created);
-        store.delete(key).await.expect("a delete");
+        let deleted = store.delete(key).await;
+        assert!(matches!(deleted, Ok(Delete::Deleted)), "{deleted:?}");
         assert_kind(store.get(key, 10).await, ErrorKind::NotFound);
         assert_eq!(list(store, "packs/ef", None).await, [""; 0]);
-        store.delete(key).await.expect("a second delete");
+        let again = store.delete(key).await;
+        assert!(matches!(again, Ok(Delete::Deleted | Delete::Missing)));
     }
 }
 

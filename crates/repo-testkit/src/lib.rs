@@ -2,7 +2,8 @@
 //!
 //! The stores here decorate any `object_store`: [`FaultStore`] counts requests and fails chosen
 //! ones, [`AppendOnly`] refuses deletes and overwrites, [`Overwriting`] lies about create-only
-//! puts. [`damage`] spoils stored bytes, [`data`] makes files from a seed, [`conformance`] is the
+//! puts, [`MemoryLocks`] is a bucket with Object Lock, [`Sim`] interleaves and harms many clients
+//! by a seed. [`damage`] spoils stored bytes, [`data`] makes files from a seed, [`conformance`] is the
 //! contract every store must meet, and [`Seaweed`] is a real S3 server for as long as a test runs.
 
 mod append_only;
@@ -11,12 +12,16 @@ pub mod damage;
 pub mod data;
 mod decorator;
 mod fault;
+mod memory_locks;
 mod overwriting;
 mod recording;
 mod seaweed;
+mod sim;
 
 pub use append_only::AppendOnly;
 pub use fault::FaultStore;
+pub use memory_locks::MemoryLocks;
 pub use overwriting::Overwriting;
 pub use recording::{Recording, Request, Verb};
 pub use seaweed::Seaweed;
+pub use sim::{Chances, Clock, Sim, SimPlan, SimStore};

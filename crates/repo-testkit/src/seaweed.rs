@@ -115,6 +115,15 @@ impl Seaweed {
 
     /// Creates another bucket.
     pub fn create_bucket(&self, name: &str) -> io::Result<()> {
+        self.make_bucket(name, "")
+    }
+
+    /// Creates a bucket with versions and Object Lock.
+    pub fn create_locking_bucket(&self, name: &str) -> io::Result<()> {
+        self.make_bucket(name, " -withLock")
+    }
+
+    fn make_bucket(&self, name: &str, options: &str) -> io::Result<()> {
         let [master, master_grpc, _, _, filer, filer_grpc, _, _] = self.ports;
         let mut shell = Command::new(&self.weed)
             .arg("shell")
@@ -125,7 +134,7 @@ impl Seaweed {
             .stderr(Stdio::null())
             .spawn()?;
         if let Some(mut stdin) = shell.stdin.take() {
-            writeln!(stdin, "s3.bucket.create -name {name}")?;
+            writeln!(stdin, "s3.bucket.create -name {name}{options}")?;
         }
         // It waits for ever for a server that is gone.
         let mut pauses = 0;

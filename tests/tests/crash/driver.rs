@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use repo_core::{
-    Access, CheckOptions, Error, ErrorKind, OpenOptions, Quiet, ReadData, Repository,
+    Access, CheckOptions, Error, ErrorKind, Finding, OpenOptions, Quiet, ReadData, Repository,
     RestoreOptions, Result, Severity, Store,
 };
 use repo_testkit::damage::{self, Image};
@@ -101,6 +101,8 @@ pub(crate) struct Scenario {
     pub(crate) steps: &'static [fn(&mut State)],
     /// Fewest requests it makes.
     pub(crate) requests_min: u64,
+    /// Once it is done, the store holds nothing that is of no use, whatever had stopped it before.
+    pub(crate) tidies: bool,
     pub(crate) access: Access,
     pub(crate) known: Option<Repository>,
     /// Label and password of key slots that must open the repository when they are there.
@@ -176,6 +178,11 @@ pub(crate) async fn every_request(scenario: &Scenario, fault: Fault) -> u64 {
         again.unwrap_or_else(|error| panic!("{what}, again: {error:?}"));
         let found_again = observe(scenario, &memory).await;
         assert_eq!(found_again, scenario.done(&found), "{what}, again");
+        if scenario.tidies {
+            let repository = scenario.sound_client(&memory).open().await;
+            let told = findings(&repository.expect("a repository")).await;
+            assert_eq!(told, [], "{what}, again");
+        }
     }
     panic!("{} never ends", scenario.name);
 }
@@ -236,15 +243,19 @@ async fn look(scenario: &Scenario, repository: &Repository) -> State {
 
 /// The findings of a check with all data that are no notes.
 async fn damaged(repository: &Repository) -> Vec<String> {
-    let options = CheckOptions {
-        read_data: ReadData::All,
-    };
-    let report = repository.check(&options, Arc::new(Quiet)).await;
-    let findings = report.expect("a check").findings.into_iter();
+    let findings = findings(repository).await.into_iter();
     findings
         .filter(|finding| finding.severity != Severity::Note)
         .map(|finding| finding.to_string())
         .collect()
+}
+
+async fn findings(repository: &Repository) -> Vec<Finding> {
+    let options = CheckOptions {
+        read_data: ReadData::All,
+    };
+    let report = repository.check(&options, Arc::new(Quiet)).await;
+    report.expect("a check").findings
 }
 
 /// Half an object lies under its name, which no store of ours does. What is documented for that

@@ -3,6 +3,7 @@
 //!
 //! An operation is one entry of `scenarios`; how it is stopped and judged is in `driver`.
 
+mod collection;
 mod driver;
 mod scenarios;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use driver::Fault;
 
 /// Crash points of all scenarios and faults together; fewer means that something is not tested.
-const POINTS_MIN: u64 = 300;
+const POINTS_MIN: u64 = 1000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_is_done_or_not_wherever_it_stops() {

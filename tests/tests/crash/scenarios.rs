@@ -2,6 +2,7 @@
 //! an operation that finds its work done when it is called again, and the steps it is made of.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use repo_testkit::data::{random, text};
 use repo_tests::describe::{self, Described};
 use tempfile::TempDir;
 
+use super::collection;
 use super::driver::{Client, Scenario, State};
 
 const FIRST: (&str, &str) = ("first", "correct horse");
@@ -27,7 +29,7 @@ const CHECKPOINT_EVERY: u64 = 64;
 pub(crate) async fn all() -> Vec<Scenario> {
     let plain = Access::Plain;
     let sealed = Access::password(FIRST.1);
-    vec![
+    let mut all = vec![
         init("init", &plain),
         init("init, encrypted", &sealed),
         snapshot("first snapshot", &plain, 0).await,
@@ -40,15 +42,19 @@ pub(crate) async fn all() -> Vec<Scenario> {
         key_add("key add", &sealed).await,
         key_remove("key remove", &sealed).await,
         key_change("key change", &sealed).await,
-    ]
+    ];
+    all.extend(collection::all().await);
+    all
 }
 
 /// A repository and a directory that it saves, in as many versions as there are snapshots and one.
-struct Fixture {
-    place: TempDir,
-    memory: Arc<InMemory>,
-    repository: Repository,
+pub(crate) struct Fixture {
+    pub(crate) place: TempDir,
+    pub(crate) memory: Arc<InMemory>,
+    pub(crate) repository: Repository,
     versions: Vec<Described>,
+    /// Versions that snapshots hold.
+    held: Vec<usize>,
     access: Access,
 }
 
@@ -61,7 +67,7 @@ fn options() -> CreateOptions {
     }
 }
 
-fn write_version(source: &Path, version: u64) {
+pub(crate) fn write_version(source: &Path, version: u64) {
     let mut changed = random(2, 40_000);
     changed[20_000] ^= u8::try_from(version).expect("few versions");
     fs::create_dir_all(source.join("directory")).expect("a directory");
@@ -75,7 +81,7 @@ fn write_version(source: &Path, version: u64) {
     fs::write(source.join("changed"), changed).expect("a file");
 }
 
-async fn save(repository: &Repository, source: &Path) -> Result<()> {
+pub(crate) async fn save(repository: &Repository, source: &Path) -> Result<()> {
     let paths = [source.to_path_buf()];
     let report = repository
         .snapshot_paths(&paths, &SnapshotOptions::default(), Arc::new(Quiet))
@@ -85,7 +91,12 @@ async fn save(repository: &Repository, source: &Path) -> Result<()> {
 }
 
 impl Fixture {
-    async fn new(access: &Access, snapshots: u64) -> Self {
+    pub(crate) async fn new(access: &Access, snapshots: u64) -> Self {
+        Self::with(access, snapshots, write_version).await
+    }
+
+    /// Like [`Self::new`], with a source of its own.
+    pub(crate) async fn with(access: &Access, snapshots: u64, write: fn(&Path, u64)) -> Self {
         let place = TempDir::new().expect("a directory");
         let source = place.path().join("source");
         let memory = Arc::new(InMemory::new());
@@ -94,7 +105,7 @@ impl Fixture {
         let repository = repository.expect("a repository");
         let mut versions = Vec::new();
         for version in 0..=snapshots {
-            write_version(&source, version);
+            write(&source, version);
             versions.push(describe::tree(&source).expect("the source"));
             if version < snapshots {
                 save(&repository, &source).await.expect("a snapshot");
@@ -104,12 +115,18 @@ impl Fixture {
             place,
             memory,
             repository,
+            held: (0..versions.len() - 1).collect(),
             versions,
             access: access.clone(),
         }
     }
 
-    fn scenario(
+    /// The snapshots of these versions are there no more.
+    pub(crate) fn forgotten(&mut self, versions: Range<usize>) {
+        self.held.retain(|version| !versions.contains(version));
+    }
+
+    pub(crate) fn scenario(
         self,
         name: &'static str,
         operation: fn(Client) -> BoxFuture<'static, Result<()>>,
@@ -120,9 +137,7 @@ impl Fixture {
             name,
             before: State {
                 exists: true,
-                snapshots: (0..self.versions.len() - 1)
-                    .map(|v| (v, Vec::new()))
-                    .collect(),
+                snapshots: self.held.into_iter().map(|v| (v, Vec::new())).collect(),
                 keys: sealed.then(|| FIRST.0.to_owned()).into_iter().collect(),
             },
             start: self.memory,
@@ -130,6 +145,7 @@ impl Fixture {
             steps,
             // Config, log and one more.
             requests_min: 3,
+            tidies: false,
             access: self.access,
             known: Some(self.repository),
             passwords: &[],
@@ -164,6 +180,7 @@ fn init(name: &'static str, access: &Access) -> Scenario {
         operation: create,
         steps,
         requests_min: 6,
+        tidies: false,
         access: access.clone(),
         known: None,
         passwords: &[],

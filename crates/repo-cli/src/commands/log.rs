@@ -40,6 +40,8 @@ fn message(entry: &LogEntry) -> CommitMessage {
         unprotected: ids(&entry.unprotected),
         indexes_added: entry.indexes_added,
         indexes_removed: entry.indexes_removed,
+        condemned: entry.condemned,
+        swept: entry.swept,
         shown: line(entry),
     }
 }
@@ -63,6 +65,15 @@ fn line(entry: &LogEntry) -> String {
             let ids: Vec<String> = ids.iter().map(show::short).collect();
             line.push_str(&format!("; {what} {}", show::some(&ids, NAMED_MAX)));
         }
+    }
+    let collected = [("condemned", entry.condemned), ("swept", entry.swept)];
+    for (what, packs) in collected.into_iter().filter(|(_, packs)| *packs > 0) {
+        line.push_str(&format!("; {what} {}", show::count(packs as u64, "pack")));
+    }
+    if entry.indexes_removed > 0 {
+        let removed = show::count(entry.indexes_removed as u64, "index object");
+        let added = show::grouped(entry.indexes_added as u64);
+        line.push_str(&format!("; {removed} replaced by {added}"));
     }
     line
 }

@@ -235,7 +235,7 @@ fn conclude(context: &Context, report: &SnapshotReport) -> Result<Exit, Failure>
         unread => {
             let what = show::count(unread, "source");
             let message = format!("{what} could not be read as asked; the snapshot holds the rest");
-            Err(Failure::new(Exit::Unread, message))
+            Err(Failure::new(Exit::Partly, message))
         }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn run(context: &Context, args: TagArgs) -> Result<Exit, Failur
     let repository = context.open().await?;
     let known = repository.snapshots();
     let mut changes = Vec::new();
-    for chosen in choose(&known, &args)? {
+    for chosen in select::choose(&known, &args.snapshots, &args.filter)? {
         if let Some(change) = change(chosen, &args) {
             changes.push((chosen, change));
         }
@@ -76,23 +76,6 @@ pub(crate) async fn run(context: &Context, args: TagArgs) -> Result<Exit, Failur
         context.output.line("nothing changed")?;
     }
     Ok(Exit::Ok)
-}
-
-fn choose<'a>(known: &'a [SnapshotRef], args: &TagArgs) -> Result<Vec<&'a SnapshotRef>, Failure> {
-    if args.snapshots.is_empty() {
-        return Ok(known
-            .iter()
-            .filter(|known| args.filter.matches(known))
-            .collect());
-    }
-    let mut chosen: Vec<&SnapshotRef> = Vec::new();
-    for name in &args.snapshots {
-        let found = select::find(known, name, &args.filter)?;
-        if !chosen.contains(&found) {
-            chosen.push(found);
-        }
-    }
-    Ok(chosen)
 }
 
 /// What is to change of a snapshot, if anything.

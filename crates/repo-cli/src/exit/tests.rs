@@ -109,7 +109,7 @@ fn the_help_names_every_code() {
         Exit::Ok,
         Exit::Failed,
         Exit::Usage,
-        Exit::Unread,
+        Exit::Partly,
         Exit::NoRepository,
         Exit::Conflict,
         Exit::WrongPassword,

@@ -48,7 +48,17 @@ pub(crate) struct CheckSummary {
     pub(crate) blobs: u64,
     pub(crate) bytes_read: u64,
     pub(crate) damage: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) coverage: Option<CoverageFields>,
     pub(crate) duration_ms: u64,
+}
+
+/// What is verified, when packs were read by their age.
+#[derive(Serialize)]
+pub(crate) struct CoverageFields {
+    pub(crate) pack_bytes: u64,
+    pub(crate) pack_bytes_verified: u64,
+    pub(crate) packs_due: u64,
 }
 
 impl Display for CheckSummary {
@@ -63,6 +73,19 @@ impl Display for CheckSummary {
             show::bytes(self.bytes_read),
             show::duration(Duration::from_millis(self.duration_ms)),
         )?;
+        if let Some(coverage) = &self.coverage {
+            let hundred = u128::from(coverage.pack_bytes_verified) * 100;
+            let percent = hundred
+                .checked_div(coverage.pack_bytes.into())
+                .unwrap_or(100);
+            write!(
+                f,
+                "{} of {} ({percent} %) verified in time, {} due; ",
+                show::bytes(coverage.pack_bytes_verified),
+                show::bytes(coverage.pack_bytes),
+                show::count(coverage.packs_due, "pack"),
+            )?;
+        }
         match self.damage {
             0 => f.write_str("no damage found"),
             _ => f.write_str("DAMAGED"),
@@ -202,6 +225,8 @@ pub(crate) struct CommitMessage {
     pub(crate) unprotected: Vec<String>,
     pub(crate) indexes_added: usize,
     pub(crate) indexes_removed: usize,
+    pub(crate) condemned: usize,
+    pub(crate) swept: usize,
     #[serde(skip)]
     pub(crate) shown: String,
 }

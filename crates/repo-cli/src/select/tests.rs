@@ -16,6 +16,7 @@ fn known(time_ms: i64, host: &str, path: &str, tags: &[&str]) -> SnapshotRef {
             description: None,
             source: None,
             duration_ms: 0,
+            original: None,
         }
         .into(),
         tags: tags.iter().map(|&tag| tag.to_owned()).collect(),

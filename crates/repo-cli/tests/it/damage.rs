@@ -128,3 +128,111 @@ fn every_other_object_is_missed_too() {
     }
     home.ok(["--no-cache", "check", "--read-data"]);
 }
+
+#[test]
+fn what_was_verified_is_remembered_and_the_oldest_comes_first() {
+    let (home, _) = sample();
+    let due = |arguments: &[&str]| {
+        let mut all = vec!["check", "--read-data"];
+        all.extend(arguments);
+        home.json(all).pop().expect("a summary")
+    };
+    let none = due(&["--max-duration", "0s"]);
+    assert_eq!(none["pack_bytes_verified"], 0);
+    assert!(none["packs_due"].as_u64().expect("a number") >= 2);
+    let all = due(&["--older-than", "30d"]);
+    assert_eq!(all["pack_bytes_verified"], all["pack_bytes"]);
+    assert_eq!(all["packs_due"], 0);
+    let read = all["bytes_read"].as_u64().expect("a number");
+    let again = due(&["--older-than", "30d", "--max-duration", "1h"]);
+    assert_eq!(again["pack_bytes_verified"], all["pack_bytes"]);
+    assert!(again["bytes_read"].as_u64().expect("a number") < read / 10);
+    // A check of everything counts too, and damage takes a pack off the list.
+    home.write("data/new", noise(9, 50_000));
+    home.snapshot(["data"]);
+    home.ok(["check", "--read-data"]);
+    assert_eq!(
+        due(&["--older-than", "1d", "--max-duration", "0s"])["packs_due"],
+        0
+    );
+    flip(&victim(&home), 200_000);
+    for _ in 0..2 {
+        let run = home
+            .run(["check", "--read-data", "--older-than", "0s"])
+            .expect(20);
+        assert!(run.stdout.contains(" due; DAMAGED"), "{}", run.stdout);
+    }
+    let run = home
+        .run(["check", "--read-data", "--older-than", "1d"])
+        .expect(20);
+    assert!(run.stdout.contains("DAMAGED"), "harmed packs stay due");
+    home.fails(2, ["check", "--older-than", "1d"]);
+    let line = home.fails(
+        1,
+        ["check", "--no-cache", "--read-data", "--older-than", "1d"],
+    );
+    assert!(line.contains("without a cache"), "{line}");
+}
+
+#[test]
+fn a_damaged_index_and_a_damaged_directory_are_repaired() {
+    let (home, _) = sample();
+    let before = home.ok(["check", "--read-data"]);
+    assert!(
+        home.ok(["repair", "index"])
+            .contains("0 index objects replaced by 0")
+    );
+    let (index, length) = files(&home.path("repository/index")).remove(0);
+    flip(&index, usize::try_from(length).expect("small") / 2);
+    let pack = victim(&home);
+    let length = std::fs::metadata(&pack).expect("a pack").len();
+    flip(&pack, usize::try_from(length).expect("small") - 20);
+    home.run(["--no-cache", "check"]).expect(20);
+
+    let dry = home.ok(["--no-cache", "repair", "index", "--dry-run"]);
+    assert!(dry.starts_with("dry run, nothing written: "), "{dry}");
+    home.run(["--no-cache", "check"]).expect(20);
+    let done = home.ok(["--no-cache", "repair", "index"]);
+    assert!(done.contains("1 harmed and 1 of these replaced"), "{done}");
+    let after = home.ok(["--no-cache", "check", "--read-data"]);
+    assert!(after.contains("note: packs/"), "{after}");
+    assert!(before.contains("no damage found") && after.contains("no damage found"));
+    home.ok(["--no-cache", "restore", "latest", "target"]);
+    assert_eq!(tree(&home.path("target")), tree(&home.path("data")));
+    assert!(pack.exists() && index.exists(), "nothing is deleted");
+    assert!(home.ok(["log"]).contains("repair index"));
+}
+
+#[test]
+fn lost_data_is_taken_from_another_repository() {
+    let (mut home, _) = sample();
+    home.set("REPO_TO_PASSWORD", "another");
+    home.set("REPO_PASSWORD", "another");
+    home.ok(["-r", "copies", "init"]);
+    home.unset("REPO_PASSWORD");
+    home.ok(["copy", "--to", "copies"]);
+    flip(&victim(&home), 200_000);
+    home.run(["check", "--read-data"]).expect(20);
+    home.fails(2, ["repair"]);
+    home.fails(
+        12,
+        [
+            "repair",
+            "--from",
+            "copies",
+            "--from-password-command",
+            "echo no",
+        ],
+    );
+    home.set("REPO_FROM_PASSWORD", "another");
+    let dry = home.ok(["repair", "--from", "copies", "-n"]);
+    assert!(dry.starts_with("dry run"), "{dry}");
+    let messages = home.json(["repair", "--from", "copies"]);
+    let summary = messages.last().expect("a summary");
+    assert!(summary["blobs_recovered"].as_u64().expect("a number") > 0);
+    assert_eq!(summary["packs_replaced"], 1);
+    home.ok(["check", "--read-data"]);
+    home.ok(["restore", "latest", "target"]);
+    assert_eq!(tree(&home.path("target")), tree(&home.path("data")));
+    assert!(home.ok(["log"]).contains("repair from "));
+}

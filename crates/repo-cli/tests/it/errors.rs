@@ -145,7 +145,7 @@ fn a_source_that_cannot_be_read_is_three_and_the_rest_is_saved() {
 }
 
 /// Gives a directory and all below it to another user.
-fn hand_over(root: &std::path::Path, user: u32) {
+pub(crate) fn hand_over(root: &std::path::Path, user: u32) {
     let mut open = vec![root.to_owned()];
     while let Some(path) = open.pop() {
         chown(&path, Some(user), Some(user)).expect("a new owner");

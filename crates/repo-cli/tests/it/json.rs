@@ -111,8 +111,14 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["restore", "latest", "target", "--dry-run"]));
     note(home.json(["restore", "latest", "target"]));
     note(home.json(["check", "--read-data"]));
+    home.ok(["-r", "copies", "init", "--no-encryption"]);
+    note(home.json(["copy", "--to", "copies"]));
+    note(home.json(["repair", "index"]));
+    note(home.json(["check", "--locks"]));
     note(home.json(["tag", "--add", "x", "latest"]));
     note(home.json(["forget", "--keep-last", "1"]));
+    note(home.json(["undo", "4"]));
+    note(home.json(["gc"]));
     note(home.json(["stats"]));
     note(home.json(["log"]));
     note(home.json(["key", "list"]));

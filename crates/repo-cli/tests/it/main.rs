@@ -2,12 +2,14 @@
 //!
 //! Each test has a home directory of its own, so nothing of the machine's user is read or written.
 
+mod copies;
 mod damage;
 mod driver;
 mod errors;
 mod files;
 mod first_use;
 mod forget;
+mod gc;
 mod json;
 mod keys;
 mod lists;

@@ -1,13 +1,9 @@
 //! The content of one file: what it is, how it is cut, holes, and the work split over threads.
 //!
-//! Small files are read and stored by one thread from start to end. A large one is read and cut
-//! by one thread, because a cut depends on the one before, while other threads name, compress and
-//! store the windows already cut.
+//! Small files are read and stored by one thread from start to end, large ones by all (`large`).
 
 use std::io::Read;
 use std::os::fd::BorrowedFd;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use repo_chunker::{Plan, Policy, columnar};
 use repo_format::tree::Entry;
@@ -16,6 +12,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::archive::bases::Bases;
+use crate::archive::large;
 use crate::archive::lists::ContentWriter;
 use crate::archive::run::Run;
 use crate::archive::worker::{Chunk, Worker, Workers};
@@ -54,7 +51,7 @@ impl FileSource<'_> {
     }
 
     /// Fills `buffer` from file offset `offset`; fewer bytes only at the end of the file.
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    pub(crate) fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         let mut len = 0;
         while len < buffer.len() {
             match rustix::io::pread(self.fd, &mut buffer[len..], offset + len as u64) {
@@ -108,7 +105,7 @@ pub(crate) fn read(
     let mut list = ContentWriter::default();
     let len = if file.size > SMALL_FILE {
         workers.lend(run, worker)?;
-        let len = read_large(run, workers, file, (policy, plan), &mut list);
+        let len = large::read(run, workers, file, (policy, plan), &mut list);
         workers.take_back(worker);
         len?
     } else {
@@ -287,150 +284,5 @@ fn read_sparse(run: &Run<'_>, worker: &mut Worker, file: &FileSource<'_>) -> Res
         content,
         policy: Policy::Generic,
         len: at,
-    })
-}
-
-/// A window of a large file, cut and ready to store.
-struct Window {
-    buffer: Vec<u8>,
-    offset: u64,
-    /// Length of each chunk, and whether it starts a column.
-    cuts: Vec<(usize, bool)>,
-}
-
-/// Reads a large file window by window and cuts it.
-struct Windows<'r> {
-    file: &'r FileSource<'r>,
-    cutter: repo_chunker::Cutter<'r>,
-    spare: Vec<Vec<u8>>,
-    remainder: Vec<u8>,
-    offset: u64,
-    last: bool,
-}
-
-impl Windows<'_> {
-    /// The next windows, at most `count`; none at the end of the file.
-    fn round(&mut self, count: usize) -> Result<Vec<Window>> {
-        let mut windows = Vec::with_capacity(count);
-        while windows.len() < count && !(self.last && self.remainder.is_empty()) {
-            let mut buffer = self.spare.pop().unwrap_or_else(|| vec![0; WINDOW]);
-            let held = self.remainder.len();
-            buffer[..held].copy_from_slice(&self.remainder);
-            self.remainder.clear();
-            let read = self
-                .file
-                .fill(&mut buffer[held..], self.offset + held as u64)?;
-            let filled = held + read;
-            self.last = filled < WINDOW;
-            let (mut used, mut cuts) = (0, Vec::new());
-            loop {
-                let starts_column = self.cutter.starts_column();
-                let Some(len) = self.cutter.next(&buffer[used..filled], self.last) else {
-                    break;
-                };
-                cuts.push((len, starts_column));
-                used += len;
-            }
-            self.remainder.extend_from_slice(&buffer[used..filled]);
-            windows.push(Window {
-                buffer,
-                offset: self.offset,
-                cuts,
-            });
-            self.offset += used as u64;
-        }
-        Ok(windows)
-    }
-}
-
-/// Stores windows on all threads of the pool while one of them reads and cuts the next.
-fn read_large(
-    run: &Run<'_>,
-    workers: &Workers,
-    file: &FileSource<'_>,
-    (policy, plan): (Policy, Plan),
-    list: &mut ContentWriter,
-) -> Result<u64> {
-    // Two for each thread: windows take unlike times, and a round waits for its slowest.
-    let count = 2 * rayon::current_num_threads();
-    let mut windows = Windows {
-        file,
-        cutter: run.repository.inner.chunker.cutter(plan),
-        spare: Vec::new(),
-        remainder: Vec::new(),
-        offset: 0,
-        last: false,
-    };
-    let mut current = windows.round(count)?;
-    while !current.is_empty() {
-        let (extents, next) = rayon::join(
-            || store_windows(run, workers, file, policy, &current),
-            || windows.round(count),
-        );
-        let extents = extents?;
-        workers.with(run, |worker| {
-            let mut sink = worker.sink(run);
-            extents
-                .into_iter()
-                .try_for_each(|extent| list.push(extent, &mut sink))
-        })?;
-        windows
-            .spare
-            .extend(current.into_iter().map(|window| window.buffer));
-        current = next?;
-        if run.stopped() {
-            return Err(Error::Cancelled);
-        }
-    }
-    Ok(windows.offset)
-}
-
-fn store_windows(
-    run: &Run<'_>,
-    workers: &Workers,
-    file: &FileSource<'_>,
-    policy: Policy,
-    windows: &[Window],
-) -> Result<Vec<Extent>> {
-    let stored: Vec<Mutex<Result<Vec<Extent>>>> =
-        windows.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
-    rayon::scope(|scope| {
-        for (window, slot) in windows.iter().zip(&stored) {
-            scope.spawn(move |_| {
-                let done = store_window(run, workers, file, policy, window);
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = done;
-            });
-        }
-    });
-    let mut extents = Vec::new();
-    for slot in stored {
-        extents.append(&mut slot.into_inner().unwrap_or_else(PoisonError::into_inner)?);
-    }
-    Ok(extents)
-}
-
-fn store_window(
-    run: &Run<'_>,
-    workers: &Workers,
-    file: &FileSource<'_>,
-    policy: Policy,
-    window: &Window,
-) -> Result<Vec<Extent>> {
-    workers.with(run, |worker| {
-        let mut bases = Bases::new(run.trees, file.parent, window.offset);
-        let mut extents = Vec::with_capacity(window.cuts.len());
-        let mut at = 0;
-        for (len, starts_column) in &window.cuts {
-            let chunk = Chunk {
-                policy,
-                offset: window.offset + at as u64,
-                starts_column: *starts_column,
-                bytes: &window.buffer[at..at + len],
-            };
-            extents.push(worker.chunk(run, &mut bases, &chunk)?);
-            at += len;
-        }
-        run.advance(at as u64, 0);
-        Ok(extents)
     })
 }

@@ -28,7 +28,8 @@ pub(crate) struct TreeSink<'a> {
 }
 
 impl TreeSink<'_> {
-    fn store(&mut self, blob: &[u8]) -> Result<BlobId> {
+    /// Stores a tree blob the repository lacks; its id either way.
+    pub(crate) fn store(&mut self, blob: &[u8]) -> Result<BlobId> {
         let id = self.session.ring().blob_id(BlobKind::Tree, blob);
         if self.session.claim(&id)? {
             self.writer.push(self.session, self.encoder, id, blob)?;

@@ -5,19 +5,25 @@
 //! blob is looked up again in the newest index; what is not there any more is stored anew from the
 //! condemned packs, which may still exist. If they do not, the snapshot is overtaken and has to be
 //! taken again.
+//!
+//! The base of a delta is stored by itself, and stays so for all who look it up: the first to commit
+//! a chunk decides how it is found. A run that lost the race for its number takes out of its index
+//! objects those of its deltas that are in the repository by now.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use repo_format::commit::{Commit, IndexRef};
 use repo_format::{BlobId, BlobKind, SessionId, Texture};
 
+use crate::archive::locks;
 use crate::archive::reach::reach;
 use crate::archive::tree::Trees;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::{
-    Encoder, IndexBuilder, IndexSet, Live, Repository, SegmentWriter, Session, State,
+    Encoder, Gone, IndexBuilder, IndexObject, IndexSet, Live, LockLedger, Repository,
+    SegmentWriter, Session, State,
 };
 
 /// What a run is about to commit.
@@ -28,6 +34,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) progress: &'a dyn Progress,
     /// Roots of the trees that become visible.
     pub(crate) roots: Vec<BlobId>,
+    /// Root of the tree that the one root was compared with.
+    pub(crate) parent: Option<BlobId>,
     /// Index objects this run has written.
     pub(crate) indexes: Vec<IndexRef>,
     /// Locates everything the trees reach, perhaps in condemned packs.
@@ -42,45 +50,92 @@ impl Publication<'_> {
     /// Commits what `build` makes of the newest state, with the index objects of this run, once all
     /// that the trees reach is safe in that state. Blocks.
     pub(crate) fn commit(mut self, mut build: impl FnMut(&State) -> Result<Commit>) -> Result<()> {
+        // Locates what the trees reach where it is safe.
+        let mut index = Arc::clone(&self.source);
+        let mut stale = self.valid.is_none();
         loop {
-            if self.valid.is_none() {
-                self.validate()?;
+            if stale {
+                index = self.catch_up()?;
             }
-            let mut overtaken = false;
+            let locked = self.lock(&index)?;
+            stale = false;
             let commit = self
                 .repository
                 .commit(Some(self.session), self.action, |newest| {
-                    overtaken = self
-                        .valid
-                        .is_none_or(|number| newest.collected_after(number));
-                    if overtaken {
-                        return Err(taken("a collector was at work"));
+                    stale = self.valid.is_none_or(|number| {
+                        newest.collected_after(number)
+                            || (newest.indexed_after(number) && !self.indexes.is_empty())
+                    });
+                    if stale {
+                        return Err(taken("others committed first"));
                     }
                     let mut commit = build(newest)?;
                     commit.add_indexes.extend_from_slice(&self.indexes);
                     Ok(commit)
                 });
             match self.repository.inner.storage.wait(commit) {
-                Err(_) if overtaken => self.valid = None,
-                done => return done,
+                Err(_) if stale => {}
+                done => {
+                    // With the lock of the commit itself.
+                    locks::remember(self.repository, locked);
+                    return done;
+                }
             }
         }
     }
 
+    /// Renews the locks of what the trees reach, where the repository locks at all.
+    fn lock(&self, index: &Arc<IndexSet>) -> Result<Option<LockLedger>> {
+        let repository = self.repository;
+        let mut ledger = None;
+        if repository.lock_for().is_none() {
+            return Ok(ledger);
+        }
+        let state = repository.state();
+        let trees = Trees::with(repository, Arc::clone(index));
+        for root in &self.roots {
+            locks::remember(repository, ledger.take());
+            let subtrees = (Some(*root), self.parent);
+            ledger = locks::renew(repository, &trees, &state, &self.indexes, subtrees)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Makes the run fit the newest state, and returns an index that locates all it relies on there.
+    fn catch_up(&mut self) -> Result<Arc<IndexSet>> {
+        let (state, index) = self.repository.state_and_index()?;
+        let collected = self
+            .valid
+            .is_none_or(|number| state.collected_after(number));
+        let newest = if collected {
+            self.validate(&state, &index)?
+        } else {
+            self.shed(&index)?;
+            self.with_own(&index)?
+        };
+        self.valid = Some(state.number);
+        Ok(newest)
+    }
+
+    /// `index` with the index objects of this run.
+    fn with_own(&self, index: &IndexSet) -> Result<Arc<IndexSet>> {
+        let inner = &self.repository.inner;
+        let own = index.fork();
+        for reference in &self.indexes {
+            own.add(&inner.storage, &inner.ring, reference)?;
+        }
+        Ok(Arc::new(own))
+    }
+
     /// Makes all that the trees reach safe in the newest state.
-    fn validate(&mut self) -> Result<()> {
+    fn validate(&mut self, state: &State, index: &IndexSet) -> Result<Arc<IndexSet>> {
         let repository = self.repository;
         let inner = &repository.inner;
-        let (state, index) = repository.state_and_index()?;
         if self.indexes.iter().any(|own| state.was_removed(&own.id)) {
             return Err(taken("its index objects were collected"));
         }
-        let newest = index.fork();
-        self.drop_condemned(&newest)?;
-        for own in &self.indexes {
-            newest.add(&inner.storage, &inner.ring, own)?;
-        }
-        let newest = Arc::new(newest);
+        self.shed(index)?;
+        let newest = self.with_own(index)?;
         let session = Session::new(
             self.session,
             Arc::clone(&inner.ring),
@@ -94,10 +149,10 @@ impl Publication<'_> {
         rescue.finish()?;
         for own in session.finish()?.indexes {
             self.source.add(&inner.storage, &inner.ring, &own)?;
+            newest.add(&inner.storage, &inner.ring, &own)?;
             self.indexes.push(own);
         }
-        self.valid = Some(state.number);
-        Ok(())
+        Ok(newest)
     }
 
     /// Looks up every blob that the trees reach, and every base of this run's own deltas.
@@ -127,7 +182,7 @@ impl Publication<'_> {
         for (pack, size) in own.packs() {
             for segment in repository.inner.segments.directory(&pack, size)? {
                 if let Some(base) = &segment.base
-                    && live.place(&base.key())?.is_none()
+                    && !self.stands_alone(newest, &live, base).map_err(deleted)?
                 {
                     rescue.store(BlobKind::Data, base).map_err(deleted)?;
                 }
@@ -137,38 +192,84 @@ impl Publication<'_> {
         Ok(())
     }
 
-    /// A commit names no index object that speaks of a condemned pack: those of this run that do
-    /// are written again without it.
-    fn drop_condemned(&mut self, newest: &IndexSet) -> Result<()> {
+    /// Whether the chunk is found where it is stored by itself. Others may have stored one anew that
+    /// was collected, as a delta.
+    fn stands_alone(&self, newest: &IndexSet, live: &Live, id: &BlobId) -> Result<bool> {
+        if live.place(&id.key())?.is_none() {
+            return Ok(false);
+        }
+        let segments = &self.repository.inner.segments;
+        Ok(segments.delta_base(newest, id)?.0 == *id)
+    }
+
+    /// Writes again, without what may not be committed, the index objects of this run that have such
+    /// entries: those of condemned packs, and deltas of chunks that `newest` locates.
+    fn shed(&mut self, newest: &IndexSet) -> Result<()> {
         let inner = &self.repository.inner;
-        let gone = newest.gone();
         let mut kept = Vec::new();
         for own in &self.indexes {
             let opened = IndexSet::open(
                 &inner.storage,
                 &inner.ring,
                 std::slice::from_ref(own),
-                gone.clone(),
+                Gone::default(),
                 None,
             )
             .map_err(deleted)?;
-            if !opened.packs().iter().any(|(pack, _)| gone.contains(pack)) {
-                kept.push(*own);
-                continue;
-            }
             let mut builder = IndexBuilder::default();
+            let mut whole = true;
             for object in opened.objects() {
-                builder.take(&object, |_, entry| {
-                    let row = object.tail().locate(entry);
-                    row.is_some_and(|(pack, _)| !gone.contains(&pack.id))
-                })?;
+                let shed = self.unwanted(&object, newest)?;
+                whole = whole && shed.is_empty();
+                builder.take(&object, |at, _| !shed.contains(&at))?;
             }
-            if !builder.entries.is_empty() {
+            if whole {
+                kept.push(*own);
+            } else if !builder.entries.is_empty() {
                 kept.push(builder.store(&inner.storage, &inner.ring, self.session, false)?);
             }
         }
         self.indexes = kept;
         Ok(())
+    }
+
+    /// Places of the entries that may not be committed.
+    fn unwanted(&self, object: &IndexObject, newest: &IndexSet) -> Result<HashSet<u64>> {
+        let tail = object.tail();
+        let mut shed = HashSet::new();
+        // Entries of chunks that others have, by pack and offset.
+        let mut doubled = BTreeMap::new();
+        let mut failed = None;
+        object.each_entry(|at, entry| {
+            let Some((pack, segment)) = tail.locate(&entry) else {
+                return;
+            };
+            if newest.gone().contains(&pack.id) {
+                shed.insert(at);
+                return;
+            }
+            match newest.find(&entry.key) {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    let pack: &mut Vec<(u32, u64)> =
+                        doubled.entry((pack.id, pack.size)).or_default();
+                    pack.push((segment.offset, at));
+                }
+                Err(error) => failed = Some(error),
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for ((pack, size), entries) in doubled {
+            let directory = self.repository.inner.segments.directory(&pack, size);
+            let directory = directory.map_err(deleted)?;
+            let deltas = directory.iter().filter(|segment| segment.base.is_some());
+            let deltas: HashSet<u32> = deltas.map(|segment| segment.place.offset).collect();
+            let entries = entries.into_iter();
+            shed.extend(entries.filter_map(|(offset, at)| deltas.contains(&offset).then_some(at)));
+        }
+        Ok(shed)
     }
 }
 

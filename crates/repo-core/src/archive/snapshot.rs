@@ -185,6 +185,7 @@ fn take(
         description: options.description.clone(),
         source: None,
         duration_ms: watch.elapsed_ms(),
+        original: None,
     };
     let mut saved = None;
     if !options.dry_run {
@@ -194,12 +195,14 @@ fn take(
             action: &options.action,
             progress: &**progress,
             roots: snapshot.root.subtree.into_iter().collect(),
+            parent: root.and_then(|root| root.subtree),
             indexes: written.indexes,
             source: index,
             valid: Some(state.number),
             level: options.level,
         };
-        saved = Some(publish(options, &snapshot, publication)?);
+        let tags = options.tags.clone();
+        saved = Some(publish(snapshot.clone(), tags, None, publication)?);
     }
     Ok(SnapshotReport {
         id: saved,
@@ -209,18 +212,18 @@ fn take(
 }
 
 /// Commits the snapshot: from here on others see it.
-fn publish(
-    options: &SnapshotOptions,
-    snapshot: &Snapshot,
+pub(super) fn publish(
+    snapshot: Snapshot,
+    mut tags: Vec<String>,
+    protected: Option<bool>,
     publication: Publication<'_>,
 ) -> Result<SnapshotId> {
-    let mut tags = options.tags.clone();
     tags.sort_unstable();
     tags.dedup();
     let reference = SnapshotRef {
-        snapshot: snapshot.clone().into(),
+        snapshot: snapshot.into(),
         tags,
-        protected: None,
+        protected,
     };
     let id = reference.snapshot.id();
     publication.commit(|_| {

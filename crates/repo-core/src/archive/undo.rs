@@ -1,5 +1,6 @@
 //! Taking back what a commit removed or renamed, as a new commit.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use repo_format::SnapshotId;
@@ -7,6 +8,7 @@ use repo_format::commit::{Commit, Retag, SnapshotRef};
 
 use crate::archive::publish::Publication;
 use crate::error::{Error, Result};
+use crate::limits::SNAPSHOT_ATTEMPTS;
 use crate::progress::Progress;
 use crate::repository::{IndexSet, Repository, State, new_session};
 
@@ -55,15 +57,31 @@ impl Repository {
                 changed: commit.retag.iter().map(|change| change.id).collect(),
                 before,
             };
-            undo.run(repository, &action, &*progress)
+            let mut attempt = 1;
+            loop {
+                match undo.run(repository, &action, &*progress) {
+                    // A collector replaced the index meanwhile.
+                    Err(error)
+                        if attempt < SNAPSHOT_ATTEMPTS
+                            && error.is_lost()
+                            && repository.renewed()?.is_some() =>
+                    {
+                        attempt += 1;
+                    }
+                    done => return done,
+                }
+            }
         })
         .await
     }
 }
 
+/// Those of the snapshots with these ids, in the order of the state.
 fn of(state: &State, ids: &[SnapshotId]) -> Vec<SnapshotRef> {
-    ids.iter()
-        .filter_map(|id| state.snapshot(id))
+    let ids: HashSet<&SnapshotId> = ids.iter().collect();
+    let known = state.snapshots.iter();
+    known
+        .filter(|known| ids.contains(&known.snapshot.id()))
         .cloned()
         .collect()
 }
@@ -76,7 +94,7 @@ struct Undo {
 
 impl Undo {
     fn run(
-        self,
+        &self,
         repository: &Repository,
         action: &str,
         progress: &dyn Progress,
@@ -91,6 +109,7 @@ impl Undo {
             action,
             progress,
             roots: roots.flatten().collect(),
+            parent: None,
             indexes: Vec::new(),
             source: Arc::new(self.source(repository)?),
             valid: None,

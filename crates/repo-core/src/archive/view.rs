@@ -160,7 +160,13 @@ pub(crate) fn walk(
     Ok(())
 }
 
-fn copy_range(trees: &Trees, entry: &Entry, range: Range<u64>, out: &mut dyn Write) -> Result<()> {
+/// Writes the bytes `range` of the file `entry`, clipped to its end, to `out`.
+pub(crate) fn copy_range(
+    trees: &Trees,
+    entry: &Entry,
+    range: Range<u64>,
+    out: &mut dyn Write,
+) -> Result<()> {
     if entry.kind != EntryType::File {
         return Err(Error::WrongType {
             path: String::from_utf8_lossy(&entry.name).into_owned(),

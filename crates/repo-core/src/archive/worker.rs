@@ -152,9 +152,13 @@ impl Worker {
     }
 }
 
-/// Workers not in use. There are never more than threads that asked for one at once.
+/// Workers not in use, never more than threads that asked for one at once, and buffers of large
+/// files not in use: memory that was used before is faster than fresh memory.
 #[derive(Default)]
-pub(crate) struct Workers(Mutex<Vec<Worker>>);
+pub(crate) struct Workers {
+    idle: Mutex<Vec<Worker>>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
 
 impl Workers {
     /// Runs `work` with a worker.
@@ -163,13 +167,17 @@ impl Workers {
         run: &Run<'_>,
         work: impl FnOnce(&mut Worker) -> Result<T>,
     ) -> Result<T> {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let mut worker = match idle {
             Some(worker) => worker,
             None => Worker::new(run)?,
         };
         let done = work(&mut worker);
-        self.0
+        self.idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(worker);
@@ -180,7 +188,7 @@ impl Workers {
     /// place holds nothing and must be given nothing.
     pub(crate) fn lend(&self, run: &Run<'_>, worker: &mut Worker) -> Result<()> {
         let lent = std::mem::replace(worker, Worker::new(run)?);
-        self.0
+        self.idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(lent);
@@ -189,15 +197,36 @@ impl Workers {
 
     /// Takes back a worker after `lend`.
     pub(crate) fn take_back(&self, worker: &mut Worker) {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         if let Some(idle) = idle {
             *worker = idle;
         }
     }
 
+    /// A buffer of `WINDOW` bytes, with any content.
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_else(|| vec![0; WINDOW])
+    }
+
+    /// Gives a buffer back.
+    pub(crate) fn give_buffer(&self, buffer: Vec<u8>) {
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffer);
+    }
+
     /// Stores what stands in the open segments of all workers.
     pub(crate) fn flush(&self, run: &Run<'_>) -> Result<()> {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.iter_mut().try_for_each(|worker| worker.flush(run))
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use repo_chunker::{Params, Sizes};
 use repo_format::config::{self, ChunkSizes, Config, Operation};
-use repo_format::{Cipher, ErrorKind, KeyId, limits};
-use repo_store::Store;
+use repo_format::{Cipher, ErrorKind, KeyId, KeyRing, Secrets, limits};
+use repo_store::{LockMode, Store};
 
 use crate::error::{Error, Result};
 use crate::limits::{PACK_SIZE, SEGMENT_SIZE};
@@ -48,6 +48,47 @@ pub struct CreateOptions {
     pub segment_size: Option<u32>,
     /// Length at which a pack is closed, in bytes; 16 MiB by default.
     pub pack_size: Option<u32>,
+    /// Cut files like another repository, so that copies from there and snapshots taken here share
+    /// chunks.
+    pub cutting: Option<Cutting>,
+    /// Retention locks on all that is stored; none by default.
+    pub lock: Option<LockFor>,
+}
+
+/// How a repository cuts files: lengths, and the secret seed of the places.
+///
+/// Who knows the seed and sees lengths of chunks can guess at content; a seed that two repositories
+/// share is as secret as in the one that is guarded worse.
+#[derive(Clone)]
+pub struct Cutting {
+    params: Params,
+    seed: u64,
+}
+
+impl Cutting {
+    pub(crate) fn of(config: &Config, ring: &KeyRing) -> Self {
+        Self {
+            params: chunker_params(config),
+            seed: ring.gear_seed(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Cutting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cutting")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long each snapshot is locked: the store itself refuses to delete what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockFor {
+    /// Who may lift a lock.
+    pub mode: LockMode,
+    /// Time from the commit of a snapshot, in milliseconds; up to a hundred years.
+    pub for_ms: u64,
 }
 
 impl CreateOptions {
@@ -57,6 +98,22 @@ impl CreateOptions {
 
     pub(crate) fn pack_size(&self) -> u32 {
         self.pack_size.unwrap_or(PACK_SIZE)
+    }
+
+    pub(crate) fn chunker_params(&self) -> Params {
+        let cutting = self.cutting.as_ref();
+        cutting
+            .map(|cutting| cutting.params.clone())
+            .unwrap_or_default()
+    }
+
+    /// Fresh secrets of the new repository.
+    pub(crate) fn secrets(&self) -> Result<Secrets> {
+        let mut secrets = Secrets::generate().map_err(Error::encode)?;
+        if let Some(cutting) = &self.cutting {
+            secrets.gear_seed = cutting.seed;
+        }
+        Ok(secrets)
     }
 }
 

@@ -3,9 +3,11 @@
 //! Damage is not an error here: it is told as a finding and the rest is verified. The walk over
 //! the snapshots' trees, which names the files that damage costs, is in `archive`.
 
+mod ledger;
 mod log;
 mod packs;
 mod pipeline;
+mod worker;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +42,25 @@ pub enum ReadData {
     /// This percentage of the packs, above 0 and up to 100: evenly spread over their names, and
     /// other ones each time.
     Percent(f64),
+    /// The packs not verified for a time, those verified longest ago first. What was verified when
+    /// is kept in the cache of this machine, by every check that reads data.
+    Due {
+        /// Only packs not verified within so many milliseconds; all when absent.
+        older_than_ms: Option<u64>,
+        /// Begin no pack after so many milliseconds of reading.
+        max_duration_ms: Option<u64>,
+    },
+}
+
+/// How much of the stored data is known to have been verified within the time asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Bytes of packs in the store.
+    pub bytes: u64,
+    /// Of these, bytes of packs verified within the time, by this check or before.
+    pub bytes_verified: u64,
+    /// Packs that are still due.
+    pub packs_due: u64,
 }
 
 /// What a check looked at and what it found.
@@ -55,6 +76,8 @@ pub struct CheckReport {
     pub blobs: u64,
     /// Bytes of index objects and packs read.
     pub bytes_read: u64,
+    /// What is verified, when packs were read by their age.
+    pub coverage: Option<Coverage>,
     /// What was found. Damage makes a repository unsound; notes do not.
     pub findings: Vec<Finding>,
 }
@@ -195,6 +218,21 @@ pub(crate) struct Examined {
 }
 
 impl Examined {
+    /// Packs that are lost in whole or in part.
+    pub(crate) fn harmed_packs(&self) -> Vec<PackId> {
+        let damage = &self.damage;
+        let packs = damage.packs.keys().copied();
+        let of_segments = damage.segments.iter().map(|(pack, _)| *pack);
+        let of_blobs = damage.blobs.iter().filter_map(|key| {
+            let found = self.index.find(key).ok().flatten();
+            found.map(|at| at.segment.pack)
+        });
+        let mut harmed: Vec<PackId> = packs.chain(of_segments).chain(of_blobs).collect();
+        harmed.sort_unstable();
+        harmed.dedup();
+        harmed
+    }
+
     /// Whether the blob can be found and is not known to be lost; the pack it lies in, or nothing
     /// when no index names it.
     pub(crate) fn locate(

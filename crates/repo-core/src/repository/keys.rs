@@ -88,7 +88,9 @@ pub(crate) async fn clear_leftovers(store: &Store, config_hash: [u8; 32]) {
 }
 
 pub(crate) async fn delete(store: &Store, id: &KeyId) -> Result<()> {
-    store.delete(&keyslot::path(id)).await.map_err(Error::Store)
+    let key = keyslot::path(id);
+    let deleted = store.delete(&key).await.map_err(Error::Store)?;
+    deleted.gone(&key, store).map_err(Error::Store)
 }
 
 impl Repository {

@@ -10,8 +10,10 @@ mod forget;
 mod gc;
 mod index;
 mod keys;
+mod locks;
 mod log;
 mod object;
+mod repair;
 mod rotate;
 mod seen;
 mod segments;
@@ -23,28 +25,31 @@ mod storage;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
-use repo_chunker::{Chunker, Params};
+use repo_chunker::Chunker;
 use repo_format::commit::{Commit, SnapshotRef};
 use repo_format::config::{self, Config, Features, Operation, PublicKeys};
 use repo_format::{
-    Cipher, ErrorKind, KeyId, KeyRing, RepositoryId, Secrets, SessionId, SnapshotId, keyslot,
-    limits, random_array,
+    Cipher, ErrorKind, IndexId, KeyId, KeyRing, RepositoryId, Secrets, SessionId, SnapshotId,
+    keyslot, limits, random_array,
 };
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
-pub use access::{Access, CreateOptions, KeyInfo, OpenOptions};
+pub use access::{Access, CreateOptions, Cutting, KeyInfo, LockFor, OpenOptions};
 pub use attributes::AttributeChange;
-pub use check::{CheckOptions, CheckReport, ReadData};
+pub use check::{CheckOptions, CheckReport, Coverage, ReadData};
 pub use forget::{ForgetOptions, Forgotten};
 pub use gc::{Amount, GcOptions, GcReport, MaxUnused, Reseal};
+pub use repair::{RepairOptions, RepairReport};
 pub use rotate::{KeyEpoch, RotateOptions, Rotated};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
 pub(crate) use gc::{Live, Mark, collect};
-pub(crate) use index::{IndexBuilder, IndexSet, SegmentAddress};
+pub(crate) use index::{IndexBuilder, IndexObject, IndexSet, SegmentAddress};
+pub(crate) use locks::LockLedger;
+pub(crate) use repair::Recovered;
 pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::{Gone, State};
@@ -78,6 +83,10 @@ pub struct LogEntry {
     pub indexes_added: usize,
     /// Index objects removed.
     pub indexes_removed: usize,
+    /// Packs condemned.
+    pub condemned: usize,
+    /// Condemned packs that were deleted before.
+    pub swept: usize,
 }
 
 /// An open repository. Cheap to clone; clones share caches and state.
@@ -147,13 +156,18 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Store(error)),
         }
+        if options.lock.is_some() && !store.can_lock().await.map_err(Error::Store)? {
+            let location = store.location().to_owned();
+            return Err(Error::CannotLock { location });
+        }
         let create_only = store.probe_create_only().await.map_err(Error::Store)?;
-        let secrets = Secrets::generate().map_err(Error::encode)?;
+        let secrets = options.secrets()?;
         let config = new_config(access, options, &secrets)?;
         let bytes = config.encode();
         // What would be refused when read must not be written.
         Config::decode(&bytes).map_err(|source| Error::object(config::PATH, source))?;
         let config_hash = Config::hash(&bytes);
+        let store = locks::locking(store.clone(), &config);
         let mut unlocked = Unlocked::default();
         if let Access::Password(password) = access {
             let (id, slot) = wrap(&secrets, password, config_hash, &options.label).await?;
@@ -197,6 +211,7 @@ impl Repository {
     pub async fn open(store: Store, access: &Access, options: &OpenOptions) -> Result<Self> {
         let location = store.location().to_owned();
         let (config, config_hash) = access::read_config(&store).await?;
+        let store = locks::locking(store, &config);
         let secrets = match (&config.public, access) {
             (Some(public), Access::Plain) => {
                 let secrets = public.secrets();
@@ -288,6 +303,12 @@ impl Repository {
         self.inner.ring.cipher()
     }
 
+    /// How it cuts files, for a repository that is to cut them alike.
+    #[must_use]
+    pub fn cutting(&self) -> Cutting {
+        Cutting::of(&self.inner.config, &self.inner.ring)
+    }
+
     /// Where it lies; without secrets.
     #[must_use]
     pub fn location(&self) -> &str {
@@ -351,6 +372,8 @@ impl Repository {
                 retagged: commit.retag.iter().map(|change| change.id).collect(),
                 indexes_added: commit.add_indexes.len(),
                 indexes_removed: commit.remove_indexes.len(),
+                condemned: commit.condemn.len(),
+                swept: commit.swept.len(),
             });
             number -= 1;
         }
@@ -404,6 +427,7 @@ impl Repository {
         if let Some(at) = self.inner.at {
             return Err(Error::ReadOnly { at });
         }
+        self.lockable()?;
         self.inner
             .config
             .allows(operation)
@@ -475,6 +499,10 @@ impl Repository {
             state.gone(),
             slot.as_ref().map(|(_, index)| &**index),
         )?);
+        if self.inner.at.is_none() {
+            let live = |id: &IndexId| state.indexes.iter().any(|live| live.id == *id);
+            self.inner.storage.prune_cache(live);
+        }
         *slot = Some((state.number, Arc::clone(&index)));
         Ok((state, index))
     }
@@ -483,10 +511,21 @@ impl Repository {
     /// Blocks; call it from a worker thread.
     pub(crate) fn renewed(&self) -> Result<Option<Arc<IndexSet>>> {
         let before = self.state().number;
-        self.inner.storage.wait(self.refresh())?;
-        // Another clone of this handle may have read the log since the caller took its index.
-        let (state, index) = self.state_and_index()?;
-        Ok((state.number > before || state.collected_after(0)).then_some(index))
+        let mut lost_at = None;
+        loop {
+            self.inner.storage.wait(self.refresh())?;
+            let number = self.state().number;
+            match self.state_and_index() {
+                // Another clone of this handle may have read the log since the caller took its index.
+                Ok((state, index)) => {
+                    let newer = state.number > before || state.collected_after(0);
+                    return Ok(newer.then_some(index));
+                }
+                // Collected after the log was read, if the log has gone on since.
+                Err(error) if error.is_lost() && lost_at != Some(number) => lost_at = Some(number),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Threads for chunking, hashing and compression: one per core.
@@ -537,7 +576,7 @@ async fn wrap(
 }
 
 fn new_config(access: &Access, options: &CreateOptions, secrets: &Secrets) -> Result<Config> {
-    let params = Params::default();
+    let params = options.chunker_params();
     let (cipher, public) = match access {
         Access::Password(_) => (options.cipher.unwrap_or(Cipher::Aes256Gcm), None),
         Access::Plain => (Cipher::None, Some(PublicKeys::new(secrets))),
@@ -554,5 +593,6 @@ fn new_config(access: &Access, options: &CreateOptions, secrets: &Secrets) -> Re
         pack_size: options.pack_size(),
         features: Features::default(),
         public,
+        lock: options.lock.map(locks::stored),
     })
 }

@@ -92,8 +92,21 @@ impl SegmentReader {
         let at = index
             .find(&id.key())?
             .ok_or(Error::MissingBlob { id: *id })?;
-        let segment = self.cached(index, &at.segment)?;
+        let (segment, _) = self.cached(index, &at.segment)?;
         self.verified(segment, &at, kind, id)
+    }
+
+    /// The chunk `id`, and the base it is stored against.
+    pub(crate) fn chunk_and_base(
+        &self,
+        index: &IndexSet,
+        id: &BlobId,
+    ) -> Result<(Blob, Option<BlobId>)> {
+        let at = index
+            .find(&id.key())?
+            .ok_or(Error::MissingBlob { id: *id })?;
+        let (segment, base) = self.cached(index, &at.segment)?;
+        Ok((self.verified(segment, &at, BlobKind::Data, id)?, base))
     }
 
     /// The chunk that a new version of chunk `id` may be stored against: the chunk itself when it
@@ -141,22 +154,24 @@ impl SegmentReader {
         cache.get(address)
     }
 
-    fn cached(&self, index: &IndexSet, address: &SegmentAddress) -> Result<Arc<DecodedSegment>> {
+    /// A decoded segment and its base. Only segments that stand by themselves are kept.
+    fn cached(
+        &self,
+        index: &IndexSet,
+        address: &SegmentAddress,
+    ) -> Result<(Arc<DecodedSegment>, Option<BlobId>)> {
         if let Some(segment) = self.lookup(address) {
-            return Ok(segment);
+            return Ok((segment, None));
         }
         let mut buffers = self.take();
         let mut segment = DecodedSegment::default();
         let base = self.read(index, address, &mut buffers, &mut segment);
         self.give(buffers);
-        let segment = Arc::new(segment);
-        if base?.is_none() {
-            self.cache
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .put(*address, Arc::clone(&segment));
+        let base = base?;
+        if base.is_some() {
+            return Ok((Arc::new(segment), base));
         }
-        Ok(segment)
+        Ok((self.keep(address, segment), None))
     }
 
     /// Reads a segment and decodes it into `out`, unless it is stored against a base: then only the
@@ -255,22 +270,13 @@ impl SegmentReader {
         }
         let mut buffers = self.take();
         let mut segment = DecodedSegment::default();
-        let done = self.read_fresh(&at.segment, &mut buffers, &mut segment);
+        let base = self.read_or_base(&at.segment, &mut buffers, &mut segment);
         self.give(buffers);
-        done?;
+        if base?.is_some() {
+            return Err(Error::MissingBlob { id: *id });
+        }
         let segment = self.keep(&at.segment, segment);
         self.verified(segment, &at, BlobKind::Data, id)
-    }
-
-    fn read_fresh(
-        &self,
-        address: &SegmentAddress,
-        buffers: &mut ReadBuffers,
-        out: &mut DecodedSegment,
-    ) -> Result<()> {
-        self.fetch(address, &mut buffers.sealed)?;
-        let body = self.open(address, &mut buffers.sealed[SEGMENT_PREFIX_LEN..])?;
-        self.decode_fresh(address, &body, &mut buffers.decompressor, out)
     }
 
     fn decode_fresh(

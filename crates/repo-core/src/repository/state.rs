@@ -30,6 +30,8 @@ pub(crate) struct State {
     /// The newest commit folded since this state was loaded that took something away from writers:
     /// condemned packs or removed index objects.
     collected: u64,
+    /// The newest commit folded since this state was loaded that added index objects.
+    indexed: u64,
 }
 
 impl State {
@@ -62,6 +64,9 @@ impl State {
         self.indexes
             .retain(|index| !commit.remove_indexes.contains(&index.id));
         self.removed.extend(&commit.remove_indexes);
+        if !commit.add_indexes.is_empty() {
+            self.indexed = commit.number;
+        }
         self.indexes.extend(commit.add_indexes);
         if !commit.condemn.is_empty() || !commit.remove_indexes.is_empty() {
             self.collected = commit.number;
@@ -82,6 +87,11 @@ impl State {
     /// may be going away.
     pub(crate) fn collected_after(&self, number: u64) -> bool {
         self.collected > number
+    }
+
+    /// Whether something was stored after commit `number`.
+    pub(crate) fn indexed_after(&self, number: u64) -> bool {
+        self.indexed > number
     }
 
     /// Packs that no snapshot may refer to: condemned, or deleted since.
@@ -107,6 +117,7 @@ impl State {
             swept: BTreeSet::new(),
             removed: BTreeSet::new(),
             collected: 0,
+            indexed: 0,
             number: checkpoint.number,
             hash: checkpoint.hash,
             epoch,
@@ -140,6 +151,12 @@ impl State {
 pub(crate) struct Gone(HashSet<PackId>);
 
 impl Gone {
+    /// These and `more`.
+    pub(crate) fn and(mut self, more: &[PackId]) -> Self {
+        self.0.extend(more);
+        self
+    }
+
     /// Whether `pack` is condemned or deleted.
     pub(crate) fn contains(&self, pack: &PackId) -> bool {
         self.0.contains(pack)

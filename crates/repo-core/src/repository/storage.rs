@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use repo_format::IndexId;
 use repo_store::Store;
 use tokio::runtime::Handle;
 
@@ -47,6 +48,25 @@ impl Storage {
     /// Waits for `future`. Must not be called on a thread that runs async tasks.
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// Drops cached index objects that are not `live` any more. One that another process still wants
+    /// is fetched again.
+    pub(crate) fn prune_cache(&self, live: impl Fn(&IndexId) -> bool) {
+        let Some(cache) = &self.cache else { return };
+        // A cache that cannot be read or cleaned costs space, not correctness.
+        let Ok(entries) = std::fs::read_dir(cache.join("index")) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(IndexId::from_hex);
+            if id.is_some_and(|id| !live(&id))
+                && let Err(error) = std::fs::remove_file(entry.path())
+            {
+                tracing::debug!(%error, "a cached index object stays");
+            }
+        }
     }
 
     /// The whole object, at most `max` bytes.

@@ -228,8 +228,9 @@ async fn the_dead_goes_and_the_live_stays() {
     assert_eq!(bench.bytes().await, before + log_bytes(&bench).await);
 
     let report = gc(&repository, &at_once()).await;
-    assert_eq!(report.dead, plan.dead);
-    assert_eq!(report.repacked, plan.repacked);
+    assert_eq!((report.dead, report.repacked), (plan.dead, plan.repacked));
+    assert_eq!(report.swept_indexes, plan.swept_indexes);
+    assert_eq!(report.swept, plan.swept);
     assert_eq!(report.written_bytes, plan.written_bytes);
     assert!(
         report.dead.bytes + report.repacked.bytes > 200_000,
@@ -504,6 +505,41 @@ async fn a_forgotten_snapshot_comes_back_until_it_is_swept() {
         gc(&repository, &at_once()).await;
         bench.sound().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_holds_live_index_objects_only() {
+    let mut bench = Bench::new().await;
+    let cache = TempDir::new().unwrap();
+    let options = OpenOptions {
+        cache_dir: Some(cache.path().to_path_buf()),
+        ..OpenOptions::default()
+    };
+    let repository = Repository::open(store(&bench.memory), &Access::Plain, &options)
+        .await
+        .unwrap();
+    for step in 0..10 {
+        bench.put(&format!("f{step}"), &random(step, 2_000));
+        bench.take(&repository).await;
+    }
+    let cached = || {
+        let files = files(cache.path()).into_keys();
+        let mut indexes: Vec<String> = files
+            .filter_map(|name| Some(name.split_once("/index/")?.1.to_owned()))
+            .collect();
+        indexes.sort();
+        indexes
+    };
+    assert!(cached().len() >= 8);
+    gc(&repository, &at_once()).await;
+    bench.take(&repository).await;
+    let live = bench.keys("index/").await;
+    let live: Vec<&str> = live.iter().map(|key| &key["index/".len()..]).collect();
+    assert!(live.len() < 4);
+    for name in cached() {
+        assert!(live.contains(&name.as_str()), "{name}");
+    }
+    bench.sound().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

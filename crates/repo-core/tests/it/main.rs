@@ -1,9 +1,12 @@
 //! Tests of the public interface, on whole repositories.
 
 mod check;
+mod copy;
+mod delta_races;
 mod diff;
 mod fixture;
 mod gc;
+mod repair;
 mod repository;
 mod requests;
 mod restore;

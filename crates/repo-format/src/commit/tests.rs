@@ -37,6 +37,7 @@ fn snapshot() -> SnapshotRecord {
         description: None,
         source: None,
         duration_ms: 0,
+        original: None,
     }
     .into()
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{ChunkSizes, Config, Features, Operation, PublicKeys};
+use super::{ChunkSizes, Config, Features, LOCK_FOR_MAX, Lock, Operation, PublicKeys};
 use crate::codec::encode_cbor;
 use crate::error::Error;
 use crate::id::RepositoryId;
@@ -26,6 +26,7 @@ fn config(cipher: Cipher) -> Config {
         pack_size: 32 << 20,
         features: Features::default(),
         public: (cipher == Cipher::None).then(|| PublicKeys::new(&secrets())),
+        lock: None,
     }
 }
 
@@ -49,6 +50,31 @@ fn a_config_is_decoded_as_encoded() {
                 encode_cbor(&public.secrets().unwrap()),
                 encode_cbor(&secrets())
             );
+        }
+    }
+}
+
+#[test]
+fn locks_are_optional_and_checked() {
+    let without = config(Cipher::Aes256Gcm);
+    // Absent, the field takes no byte: the map has the ten entries it had before there were locks.
+    assert_eq!(encode_cbor(&without)[0], 0xaa);
+    for (mode, for_ms, good) in [
+        (1, 1, true),
+        (2, LOCK_FOR_MAX, true),
+        (0, 1, false),
+        (3, 1, false),
+        (1, 0, false),
+        (1, LOCK_FOR_MAX + 1, false),
+    ] {
+        let with = Config {
+            lock: Some(Lock { mode, for_ms }),
+            ..without.clone()
+        };
+        let decoded = Config::decode(&wrapped(&encode_cbor(&with)));
+        assert_eq!(decoded.is_ok(), good, "{mode} {for_ms}");
+        if let Ok(decoded) = decoded {
+            assert_eq!(decoded, with);
         }
     }
 }

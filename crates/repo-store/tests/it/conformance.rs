@@ -5,7 +5,7 @@ use std::sync::Arc;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use repo_format::ErrorKind;
-use repo_store::{Error, Store};
+use repo_store::{Delete, Error, Store};
 use repo_testkit::{AppendOnly, FaultStore, Overwriting, Seaweed, Verb, conformance};
 
 #[tokio::test]
@@ -85,10 +85,10 @@ async fn a_locked_store_is_probed_all_the_same() {
     );
     assert!(store.probe_create_only().await.unwrap());
     store.put_new("a", "1".into()).await.unwrap();
-    assert_eq!(
-        store.delete("a").await.unwrap_err().kind(),
-        ErrorKind::Denied
-    );
+    let refused = store.delete("a").await.unwrap();
+    assert!(matches!(&refused, Delete::Refused(error) if error.kind() == ErrorKind::Denied));
+    let error = refused.gone("a", &store).unwrap_err();
+    assert_eq!(error.to_string(), "locked refused to delete a");
 }
 
 #[tokio::test]

@@ -3,3 +3,4 @@
 mod conformance;
 mod failure;
 mod local;
+mod locks;

@@ -1,13 +1,16 @@
 //! Packs: that they are there, agree with the index, and hold the bytes their directories say.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::TryStreamExt;
 use repo_format::{PackId, pack, random_array};
 
+use super::ledger::Ledger;
 use super::pipeline::{Depth, Examination, run};
-use super::{CheckOptions, CheckReport, Damage, Findings, ReadData};
+use super::{CheckOptions, CheckReport, Coverage, Damage, Findings, ReadData};
+use crate::clock::{Stopwatch, now_ms};
 use crate::error::{Error, Result};
 use crate::limits::CHECK_NOTES_MAX;
 use crate::repository::Repository;
@@ -52,16 +55,11 @@ pub(super) async fn check(
         .start("packs", None, Some(facts.len() as u64));
     let mut damage = Damage::default();
     compare(repository, findings, &mut facts, &mut damage).await?;
-    let chosen = choose(facts.len(), options.read_data)?;
-    let (mut read, mut rest) = (Vec::new(), Vec::new());
-    for (at, facts) in facts.into_iter().enumerate() {
-        // A missing pack has been told of.
-        if facts.stored.is_some() {
-            let list = if chosen(at) { &mut read } else { &mut rest };
-            list.push(facts);
-        }
-    }
-    let examination = Arc::new(Examination::new(
+    facts.retain(|facts| facts.stored.is_some());
+    let ids = facts.iter().map(|facts| facts.id).collect();
+    let (ledger, times) = open_ledger(repository, options.read_data, ids).await?;
+    let (read, mut rest) = choose(facts, &times, options.read_data)?;
+    let mut examination = Examination::new(
         inner.storage.clone(),
         Arc::clone(&inner.ring),
         Arc::clone(&index),
@@ -71,15 +69,35 @@ pub(super) async fn check(
         )),
         Arc::clone(findings),
         damage,
-    ));
+    );
+    examination.ledger = ledger;
+    if let ReadData::Due {
+        max_duration_ms: Some(ms),
+        ..
+    } = options.read_data
+    {
+        examination.deadline = Some((Stopwatch::start(), ms));
+    }
+    let examination = Arc::new(examination);
     run(repository, &examination, rest.clone(), Depth::Directory).await?;
     findings.progress().finish();
     if options.read_data != ReadData::No {
         let bytes = read.iter().map(|facts| facts.size).sum();
         let count = read.len() as u64;
         findings.progress().start("data", Some(bytes), Some(count));
-        run(repository, &examination, read, Depth::Data).await?;
+        let begun = run(repository, &examination, read.clone(), Depth::Data).await?;
+        let left = read.get(begun..).unwrap_or_default().to_vec();
+        run(repository, &examination, left.clone(), Depth::Directory).await?;
         findings.progress().finish();
+        if let ReadData::Due { .. } = options.read_data {
+            let whole: u64 = read.iter().chain(&rest).map(|facts| facts.size).sum();
+            report.coverage = Some(Coverage {
+                bytes: whole,
+                bytes_verified: whole - examination.unverified(&read, begun),
+                packs_due: left.len() as u64,
+            });
+        }
+        rest.extend(left);
     }
     // Chunks stored against a chunk that turned out to be lost are lost too. Where data was read
     // they did not decode.
@@ -93,6 +111,35 @@ pub(super) async fn check(
         damage: std::mem::take(&mut *examination.damage()),
         report,
     })
+}
+
+/// The ledger, and when each of the packs was last verified. Only a check by age needs one.
+async fn open_ledger(
+    repository: &Repository,
+    read_data: ReadData,
+    packs: Vec<PackId>,
+) -> Result<(Option<Ledger>, Vec<Option<i64>>)> {
+    let needed = matches!(read_data, ReadData::Due { .. });
+    let none = vec![None; packs.len()];
+    let cache = repository.inner.storage.cache().map(Path::to_path_buf);
+    let Some(cache) = cache.filter(|_| read_data != ReadData::No) else {
+        if needed {
+            return Err(Error::Invalid {
+                what: "without a cache nobody knows what was verified when".to_owned(),
+            });
+        }
+        return Ok((None, none));
+    };
+    repository
+        .blocking(move |_| match Ledger::open(&cache, &packs) {
+            Ok((ledger, times)) => Ok((Some(ledger), times)),
+            Err(error) if needed => Err(Error::io("use", cache.join("verified"), error)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot note what is verified");
+                Ok((None, none))
+            }
+        })
+        .await
 }
 
 /// One pass over the listing and the packs of the index, both in name order.
@@ -155,8 +202,13 @@ async fn compare(
     Ok(())
 }
 
-/// Which of `count` packs, in name order, have their data read.
-fn choose(count: usize, read_data: ReadData) -> Result<impl Fn(usize) -> bool> {
+/// The packs whose data is read, in order, and the others. `times` says when each was verified.
+fn choose(
+    facts: Vec<PackFacts>,
+    times: &[Option<i64>],
+    read_data: ReadData,
+) -> Result<(Vec<PackFacts>, Vec<PackFacts>)> {
+    let count = facts.len();
     let (wanted, offset) = match read_data {
         ReadData::No => (0, 0),
         ReadData::All => (count, 0),
@@ -164,8 +216,38 @@ fn choose(count: usize, read_data: ReadData) -> Result<impl Fn(usize) -> bool> {
             let random = u64::from_le_bytes(random_array().map_err(Error::encode)?);
             (share(count, percent), random)
         }
+        ReadData::Due { older_than_ms, .. } => {
+            return Ok(due(facts, times, older_than_ms));
+        }
     };
-    Ok(move |at: usize| spread(at, count, wanted, offset))
+    let (mut read, mut rest) = (Vec::new(), Vec::new());
+    for (at, facts) in facts.into_iter().enumerate() {
+        let list = if spread(at, count, wanted, offset) {
+            &mut read
+        } else {
+            &mut rest
+        };
+        list.push(facts);
+    }
+    Ok((read, rest))
+}
+
+/// The packs not verified for so long, those verified longest ago first, and the others.
+fn due(
+    facts: Vec<PackFacts>,
+    times: &[Option<i64>],
+    older_than_ms: Option<u64>,
+) -> (Vec<PackFacts>, Vec<PackFacts>) {
+    let since = older_than_ms.map(|ms| now_ms().saturating_sub_unsigned(ms));
+    let timed = facts.into_iter().zip(times.iter().copied());
+    let (mut read, rest): (Vec<_>, Vec<_>) = timed.partition(|(_, time)| match (time, since) {
+        (Some(time), Some(since)) => *time <= since,
+        _ => true,
+    });
+    // A pack that was never verified comes first.
+    read.sort_by_key(|(_, time)| *time);
+    let plain = |list: Vec<(PackFacts, _)>| list.into_iter().map(|(facts, _)| facts).collect();
+    (plain(read), plain(rest))
 }
 
 /// `percent` of `count`, rounded up.

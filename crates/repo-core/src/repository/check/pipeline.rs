@@ -5,23 +5,27 @@
 //! for a few spans ahead. Memory is bounded by the spans in the queue, the directories of the packs
 //! in work, and a decoded segment a thread.
 
+use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use repo_format::pack::{self, DirectorySegment, SEGMENT_MAGIC, SEGMENT_PREFIX_LEN, TRAILER_LEN};
-use repo_format::{BlobId, BlobKind, HEADER_LEN, KeyRing, ObjectKind, Opener, PackId, limits};
+use repo_format::pack::{self, DirectorySegment, SEGMENT_PREFIX_LEN, TRAILER_LEN};
+use repo_format::{HEADER_LEN, KeyRing, ObjectKind, Opener, PackId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::ledger::Ledger;
 use super::packs::PackFacts;
+use super::worker::Worker;
 use super::{Damage, Findings, finding_or_fail};
+use crate::clock::Stopwatch;
 use crate::error::{Error, Result};
 use crate::limits::{CHECK_DIRECTORIES, CHECK_QUEUE, CHECK_SPAN, DIRECTORY_GUESS};
 use crate::repository::index::{IndexSet, SegmentAddress};
-use crate::repository::segments::{DecodedSegment, ReadBuffers, SegmentReader};
+use crate::repository::segments::SegmentReader;
 use crate::repository::{Repository, Storage};
 
 /// What is done with a pack.
@@ -37,12 +41,16 @@ pub(super) enum Depth {
 
 /// Shared by the threads of one check.
 pub(super) struct Examination {
-    storage: Storage,
-    ring: Arc<KeyRing>,
-    index: Arc<IndexSet>,
+    pub(super) storage: Storage,
+    pub(super) ring: Arc<KeyRing>,
+    pub(super) index: Arc<IndexSet>,
     pub(super) reader: Arc<SegmentReader>,
-    findings: Arc<Findings>,
-    damage: Mutex<Damage>,
+    pub(super) findings: Arc<Findings>,
+    pub(super) damage: Mutex<Damage>,
+    /// Where packs whose data was read are noted.
+    pub(super) ledger: Option<Ledger>,
+    /// When no more packs are begun.
+    pub(super) deadline: Option<(Stopwatch, u64)>,
     pub(super) bytes_read: AtomicU64,
 }
 
@@ -62,8 +70,29 @@ impl Examination {
             reader,
             findings,
             damage: Mutex::new(damage),
+            ledger: None,
+            deadline: None,
             bytes_read: AtomicU64::new(0),
         }
+    }
+
+    fn expired(&self) -> bool {
+        let deadline = self.deadline.as_ref();
+        deadline.is_some_and(|(watch, ms)| watch.elapsed_ms() >= *ms)
+    }
+
+    /// Bytes of the packs to read that were not begun or are not sound.
+    pub(super) fn unverified(&self, packs: &[PackFacts], begun: usize) -> u64 {
+        let damage = self.damage();
+        let harmed: HashSet<&PackId> = damage
+            .packs
+            .keys()
+            .chain(damage.segments.iter().map(|(id, _)| id))
+            .collect();
+        let unverified = |(at, facts): (usize, &PackFacts)| {
+            (at >= begun || harmed.contains(&facts.id)).then_some(facts.size)
+        };
+        packs.iter().enumerate().filter_map(unverified).sum()
     }
 
     pub(super) fn damage(&self) -> MutexGuard<'_, Damage> {
@@ -72,40 +101,42 @@ impl Examination {
 }
 
 /// One segment to look at.
-struct Part {
-    address: SegmentAddress,
+pub(super) struct Part {
+    pub(super) address: SegmentAddress,
     /// What the directory says; absent when the directory is lost and the index told the place.
-    listed: Option<DirectorySegment>,
+    pub(super) listed: Option<DirectorySegment>,
 }
 
 /// A pack whose parts are being looked at.
-struct OpenPack {
-    id: PackId,
-    key: String,
-    parts: Vec<Part>,
+pub(super) struct OpenPack {
+    pub(super) id: PackId,
+    pub(super) key: String,
+    pub(super) parts: Vec<Part>,
     /// Entries of the index that must be met; absent when that is not known.
-    expected: Option<u64>,
-    met: AtomicU64,
-    left: AtomicUsize,
+    pub(super) expected: Option<u64>,
+    pub(super) met: AtomicU64,
+    pub(super) harmed: AtomicBool,
+    pub(super) left: AtomicUsize,
 }
 
 /// Work for one thread: some parts, and the bytes they lie in when they are read.
-struct Job {
-    pack: Arc<OpenPack>,
-    parts: Range<usize>,
-    span: Range<u64>,
-    bytes: Option<JoinHandle<Result<Bytes>>>,
+pub(super) struct Job {
+    pub(super) pack: Arc<OpenPack>,
+    pub(super) parts: Range<usize>,
+    pub(super) span: Range<u64>,
+    pub(super) bytes: Option<JoinHandle<Result<Bytes>>>,
 }
 
-/// Looks at all `packs`. Blocks no async thread.
+/// Looks at `packs`, and tells how many were begun: all, unless time ran out. Blocks no async
+/// thread.
 pub(super) async fn run(
     repository: &Repository,
     examination: &Arc<Examination>,
     packs: Vec<PackFacts>,
     depth: Depth,
-) -> Result<()> {
+) -> Result<usize> {
     if packs.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let (sender, receiver) = mpsc::channel(CHECK_QUEUE);
     let producer = tokio::spawn(produce(Arc::clone(examination), packs, depth, sender));
@@ -164,7 +195,8 @@ async fn produce(
     packs: Vec<PackFacts>,
     depth: Depth,
     jobs: mpsc::Sender<Job>,
-) -> Result<()> {
+) -> Result<usize> {
+    let mut begun = 0;
     let local = examination
         .storage
         .store()
@@ -176,7 +208,10 @@ async fn produce(
             async move { examination.open(&facts, depth).await }
         })
         .buffered(CHECK_DIRECTORIES);
-    while let Some(opened) = opened.next().await {
+    while !(depth == Depth::Data && examination.expired())
+        && let Some(opened) = opened.next().await
+    {
+        begun += 1;
         let Some(pack) = opened? else { continue };
         let pack = Arc::new(pack);
         if pack.parts.is_empty() {
@@ -189,7 +224,7 @@ async fn produce(
             let start = u64::from(first.offset).saturating_sub(SEGMENT_PREFIX_LEN as u64);
             let span = start..u64::from(last.offset) + u64::from(last.stored);
             let permit = jobs.reserve().await;
-            let Ok(permit) = permit else { return Ok(()) };
+            let Ok(permit) = permit else { return Ok(begun) };
             let bytes = (depth == Depth::Data && !local).then(|| {
                 let store = examination.storage.store().clone();
                 let (key, span) = (pack.key.clone(), span.clone());
@@ -203,7 +238,7 @@ async fn produce(
             });
         }
     }
-    Ok(())
+    Ok(begun)
 }
 
 /// Cuts parts that lie one after the other into runs of about [`CHECK_SPAN`] bytes.
@@ -267,6 +302,7 @@ impl Examination {
             parts,
             expected: exact.then_some(facts.entries),
             met: AtomicU64::new(0),
+            harmed: AtomicBool::new(!directory || facts.stored != Some(facts.size)),
         }))
     }
 
@@ -340,7 +376,7 @@ impl Examination {
     }
 
     /// Called once, when all parts of a pack were looked at.
-    fn finish(&self, pack: &OpenPack, depth: Depth) {
+    pub(super) fn finish(&self, pack: &OpenPack, depth: Depth) {
         if depth == Depth::Bases {
             return;
         }
@@ -360,236 +396,10 @@ impl Examination {
                 "{}: it holds {met} of the {expected} chunks that the index looks for in it",
                 pack.key
             ));
+            pack.harmed.store(true, Ordering::Relaxed);
         }
-    }
-}
-
-/// One thread's buffers.
-#[derive(Default)]
-struct Worker {
-    span: Vec<u8>,
-    buffers: ReadBuffers,
-    decoded: DecodedSegment,
-    ids: Vec<BlobId>,
-}
-
-impl Worker {
-    fn look_at(&mut self, examination: &Examination, job: Job, depth: Depth) -> Result<()> {
-        let pack = Arc::clone(&job.pack);
-        let parts = job.parts.clone();
-        if depth == Depth::Data {
-            let span = job.span.clone();
-            let whole = self.fetch(examination, job);
-            let whole = match whole {
-                Ok(()) => true,
-                // Its segments are read one by one below, to find those that can be.
-                Err(error) => finding_or_fail(error).map(|_| false)?,
-            };
-            for part in &pack.parts[parts.clone()] {
-                let start = whole.then_some(span.start);
-                let read = self.read(examination, part, start);
-                if matches!(read, Err(Error::MissingBlob { .. }))
-                    && is_dead_delta(examination, part)
-                {
-                    continue;
-                }
-                let told = self.compare(examination, &pack, part, read)?;
-                if told {
-                    self.meet(examination, &pack, part);
-                }
-            }
-            examination
-                .findings
-                .progress()
-                .advance(span.end - span.start, 0);
-        } else {
-            for part in &pack.parts[parts.clone()] {
-                self.ids.clear();
-                let listed = part.listed.iter().flat_map(|listed| &listed.chunks);
-                self.ids.extend(listed.map(|(id, _)| *id));
-                if depth == Depth::Directory {
-                    self.meet(examination, &pack, part);
-                }
-                check_base(examination, &pack, part, depth);
-            }
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| depth == Depth::Data) {
+            ledger.note(&pack.id, !pack.harmed.load(Ordering::Relaxed));
         }
-        let count = parts.len();
-        if pack.left.fetch_sub(count, Ordering::AcqRel) == count {
-            examination.finish(&pack, depth);
-        }
-        Ok(())
-    }
-
-    fn fetch(&mut self, examination: &Examination, job: Job) -> Result<()> {
-        let len = job.span.end - job.span.start;
-        match job.bytes {
-            None => {
-                let (key, span) = (&job.pack.key, job.span);
-                examination.storage.read(key, span, &mut self.span)?;
-            }
-            Some(bytes) => {
-                let bytes = examination
-                    .storage
-                    .wait(bytes)
-                    .map_err(|_| Error::Internal { what: "read" })??;
-                self.span.clear();
-                self.span.extend_from_slice(&bytes);
-            }
-        }
-        examination.bytes_read.fetch_add(len, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Decodes a part out of the span that starts at `start`, or by itself.
-    fn read(
-        &mut self,
-        examination: &Examination,
-        part: &Part,
-        start: Option<u64>,
-    ) -> Result<Option<BlobId>> {
-        let (reader, index) = (&examination.reader, &examination.index);
-        let Some(start) = start else {
-            return reader.read(index, &part.address, &mut self.buffers, &mut self.decoded);
-        };
-        let malformed = |why| {
-            let what = "segment";
-            Error::object(
-                pack::path(&part.address.pack),
-                repo_format::Error::Malformed { what, why },
-            )
-        };
-        let stored = part.address.stored as usize;
-        let at = usize::try_from(u64::from(part.address.offset) - start)
-            .map_err(|_| Error::Internal { what: "span" })?;
-        if stored > limits::SEGMENT_RAW_MAX * 2 {
-            return Err(malformed("its stored length is out of range"));
-        }
-        let bytes = self
-            .span
-            .get_mut(at.saturating_sub(SEGMENT_PREFIX_LEN)..at + stored)
-            .ok_or(Error::Internal { what: "span" })?;
-        let (prefix, sealed) = bytes.split_at_mut(SEGMENT_PREFIX_LEN.min(at));
-        let says = prefix
-            .strip_prefix(SEGMENT_MAGIC.as_slice())
-            .and_then(|len| len.first_chunk::<4>())
-            .map(|len| u32::from_le_bytes(*len));
-        if says != Some(part.address.stored) {
-            return Err(malformed("the magic or length before it is wrong"));
-        }
-        reader.decode_sealed(
-            index,
-            &part.address,
-            sealed,
-            &mut self.buffers,
-            &mut self.decoded,
-        )
-    }
-
-    /// Compares what was decoded with the directory. Leaves the true ids in `self.ids`; false when
-    /// there are none.
-    fn compare(
-        &mut self,
-        examination: &Examination,
-        pack: &OpenPack,
-        part: &Part,
-        read: Result<Option<BlobId>>,
-    ) -> Result<bool> {
-        let place = part.address.offset;
-        let lost = |why: &str| {
-            let told = format!("{}: segment at {place} cannot be read: {why}", pack.key);
-            examination.findings.damage(told);
-            let mut damage = examination.damage();
-            damage.segments.insert((pack.id, place));
-        };
-        let base = match read {
-            Ok(base) => base,
-            Err(error) => {
-                lost(&finding_or_fail(error)?);
-                return Ok(false);
-            }
-        };
-        let kind = self.decoded.kind.unwrap_or(BlobKind::Data);
-        self.ids.clear();
-        for ordinal in 0..self.decoded.ends.len() {
-            let range = u16::try_from(ordinal)
-                .ok()
-                .and_then(|ordinal| self.decoded.range(ordinal));
-            let bytes = range.and_then(|range| self.decoded.raw.get(range));
-            let bytes = bytes.ok_or(Error::Internal { what: "segment" })?;
-            self.ids.push(examination.ring.blob_id(kind, bytes));
-        }
-        let Some(listed) = &part.listed else {
-            return Ok(true);
-        };
-        let mut before = 0;
-        let lens = self.decoded.ends.iter().map(|end| {
-            let len = end - before;
-            before = *end;
-            len
-        });
-        let lens_agree = lens.eq(listed.chunks.iter().map(|(_, len)| *len));
-        if kind != listed.kind || base != listed.base || !lens_agree {
-            lost("it is not what the directory says");
-            return Ok(false);
-        }
-        for (true_id, (id, _)) in self.ids.iter().zip(&listed.chunks) {
-            if true_id != id {
-                examination.findings.damage(format!(
-                    "{}: chunk {id} in the segment at {place} holds other bytes",
-                    pack.key
-                ));
-                examination.damage().blobs.insert(id.key());
-            }
-        }
-        Ok(true)
-    }
-
-    /// Counts the entries of the index that lead to `self.ids`. Chunks that it does not name are
-    /// waste: a collector has left them in a pack that holds others.
-    fn meet(&self, examination: &Examination, pack: &OpenPack, part: &Part) {
-        let mut met = 0;
-        for (ordinal, id) in self.ids.iter().enumerate() {
-            examination.index.find_all(&id.key(), |at| {
-                met += u64::from(at.segment == part.address && usize::from(at.ordinal) == ordinal);
-            });
-        }
-        pack.met.fetch_add(met, Ordering::Relaxed);
-    }
-}
-
-/// Whether the part is a delta that no entry of the index leads to: waste, whose base may be gone.
-fn is_dead_delta(examination: &Examination, part: &Part) -> bool {
-    let Some(listed) = part.listed.as_ref().filter(|listed| listed.base.is_some()) else {
-        return false;
-    };
-    let mut named = false;
-    for (id, _) in &listed.chunks {
-        examination
-            .index
-            .find_all(&id.key(), |at| named = named || at.segment == part.address);
-    }
-    !named
-}
-
-/// Marks a delta whose base is lost.
-fn check_base(examination: &Examination, pack: &OpenPack, part: &Part, depth: Depth) {
-    let Some(base) = part.listed.as_ref().and_then(|listed| listed.base) else {
-        return;
-    };
-    if is_dead_delta(examination, part) {
-        return;
-    }
-    let at = examination.index.find(&base.key());
-    let found = matches!(at, Ok(Some(_)));
-    if depth == Depth::Directory && !found {
-        examination.findings.damage(format!(
-            "{}: segment at {} needs chunk {base}, which is missing",
-            pack.key, part.address.offset
-        ));
-    }
-    let mut damage = examination.damage();
-    let hit = matches!(at, Ok(Some(at)) if damage.hits(&base.key(), &at));
-    if !found || (depth == Depth::Bases && hit) {
-        damage.segments.insert((pack.id, part.address.offset));
     }
 }

@@ -12,7 +12,7 @@ use repo_format::pack::DirectorySegment;
 use repo_format::{BlobId, PackId};
 
 use super::live::{Live, Place};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::REBASE_MAX;
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -78,6 +78,9 @@ pub(super) fn close(
     progress.start("bases", None, Some(packs.len() as u64));
     repository.pool()?.install(|| {
         packs.par_iter().try_for_each(|(id, size)| {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
             let directory = repository.inner.segments.directory(id, *size)?;
             for segment in &directory {
                 closure.segment(id, segment)?;

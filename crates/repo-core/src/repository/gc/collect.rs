@@ -13,7 +13,7 @@ use super::plan::{Plan, usage};
 use super::repack::Repack;
 use super::reseal::Resealing;
 use super::rewrite::{Rewritten, rewrite};
-use super::sweep::{Inventory, sweep};
+use super::sweep::{Foreseen, Inventory, sweep};
 use super::{Amount, GcOptions, GcReport};
 use crate::error::{Error, Result};
 use crate::limits::{GC_ATTEMPTS, GC_ROUND_BYTES};
@@ -35,23 +35,25 @@ pub(crate) fn collect(
 ) -> Result<GcReport> {
     let mut report = GcReport::default();
     let storage = &repository.inner.storage;
+    let mut foreseen = Foreseen::default();
     let mut overtaken = 0;
     let mut resealing = Resealing::default();
     loop {
         storage.wait(repository.refresh())?;
         let number = repository.head();
         let round = Round::open(repository, options, mark, progress);
-        let error = match round.and_then(|round| round.run(&mut report, &mut resealing)) {
-            Ok(true) => continue,
-            Ok(false) => break,
-            Err(error) => error,
-        };
+        let error =
+            match round.and_then(|round| round.run(&mut report, &mut foreseen, &mut resealing)) {
+                Ok(true) => continue,
+                Ok(false) => break,
+                Err(error) => error,
+            };
         if overtaken == GC_ATTEMPTS || !first_was_another(repository, number, &error)? {
             return Err(error);
         }
         overtaken += 1;
     }
-    sweep(repository, options, &mut report, progress)?;
+    sweep(repository, options, &foreseen, &mut report, progress)?;
     if progress.cancelled() {
         return Err(Error::Cancelled);
     }
@@ -94,8 +96,8 @@ impl<'a> Round<'a> {
     ) -> Result<Self> {
         let (state, index) = repository.state_and_index()?;
         let live = Live::new(&index);
-        let count = state.snapshots.len() as u64;
-        progress.start("mark", None, Some(count));
+        // How many nodes the trees have is not known before they are walked.
+        progress.start("mark", None, None);
         mark(&index, &live, &roots(&state.snapshots))?;
         progress.finish();
         let suspects = bases::suspects(&live)?;
@@ -113,7 +115,12 @@ impl<'a> Round<'a> {
     }
 
     /// Plans, copies and commits. Whether another round is worth it.
-    fn run(mut self, report: &mut GcReport, resealing: &mut Resealing) -> Result<bool> {
+    fn run(
+        mut self,
+        report: &mut GcReport,
+        foreseen: &mut Foreseen,
+        resealing: &mut Resealing,
+    ) -> Result<bool> {
         let inner = &self.repository.inner;
         let inventory = Inventory::take(self.repository, &self.index, self.options)?;
         let packs = usage(&self.live)?;
@@ -162,6 +169,10 @@ impl<'a> Round<'a> {
             }
             if dry_run || self.commit(session, &going, &rewritten, &written)? {
                 tell(report, &plan, &abandoned, &going, &rewritten, &written);
+                if dry_run {
+                    foreseen.condemned = going.iter().copied().collect();
+                    foreseen.removed.clone_from(&rewritten.removed);
+                }
                 break;
             }
             self.make_way(&mut going)?;
@@ -221,6 +232,12 @@ impl<'a> Round<'a> {
             });
         }
         let added = self.live.extend(&index);
+        // Copies of this run would be found before theirs, which others may rely on as they are.
+        if self.live.moved_any(&added)? {
+            return Err(Error::Overtaken {
+                why: "another writer stored what was being moved".to_owned(),
+            });
+        }
         let theirs = bases::packs_of(&added);
         let before: BTreeSet<_> = self
             .state

@@ -185,6 +185,30 @@ impl Live {
         self.known[place.object].moved.insert(place.at);
     }
 
+    /// Whether one of the blobs that `added` describes was stored anew by this run before it came.
+    pub(crate) fn moved_any(&self, added: &[Arc<IndexObject>]) -> Result<bool> {
+        let ids: Vec<_> = added.iter().map(|object| object.id()).collect();
+        let before = || {
+            self.known
+                .iter()
+                .filter(|known| !ids.contains(&known.object.id()))
+        };
+        let mut buffer = Vec::new();
+        let mut any = Ok(false);
+        for object in added {
+            object.each_entry(|_, entry| {
+                for known in before() {
+                    match known.object.position(&entry.key, &mut buffer) {
+                        Ok(Some((at, _))) if known.moved(at) && any.is_ok() => any = Ok(true),
+                        Ok(_) => {}
+                        Err(error) => any = Err(error),
+                    }
+                }
+            })?;
+        }
+        any
+    }
+
     /// Whether it is live.
     pub(crate) fn is_live(&self, place: &Place) -> bool {
         self.known[place.object].live.contains(place.at)

@@ -134,7 +134,13 @@ pub struct GcReport {
     pub swept_indexes: Amount,
     /// Packs that are condemned and wait for the readers' grace to end.
     pub waiting: Amount,
-    /// Condemned packs and removed index objects that the store did not let go, and why: locked, or
-    /// no permission.
+    /// When the last of these graces ends, by the clock of the store or of this machine, whichever
+    /// is ahead; in milliseconds since 1970, UTC. A later run deletes them, nothing else does.
+    pub waiting_until_ms: Option<i64>,
+    /// Condemned packs and removed index objects that a retention lock of the store keeps.
+    pub locked: Amount,
+    /// When the last of these locks ends, in milliseconds since 1970, UTC, as far as known.
+    pub locked_until_ms: Option<i64>,
+    /// Condemned packs and removed index objects that the store did not let go for another reason.
     pub refused: Vec<(String, String)>,
 }

@@ -163,3 +163,6 @@ impl MaxUnused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,12 @@ use repo_format::commit::{self, Commit, IndexRef};
 use repo_format::{
     ErrorKind, HEADER_LEN, Header, IndexId, ObjectKind, PackId, SessionId, index, pack,
 };
+use repo_store::Delete;
 
 use super::{GcOptions, GcReport};
 use crate::clock::now_ms;
 use crate::error::{Error, Result};
-use crate::limits::DELETES;
+use crate::limits::{DELETES, STAGED_GRACE_MIN_MS};
 use crate::progress::Progress;
 use crate::repository::index::IndexSet;
 use crate::repository::{Repository, State};
@@ -30,6 +31,9 @@ struct Stray {
     size: u64,
     modified_ms: i64,
 }
+
+/// When a run stored something last, and its packs with their sizes.
+type Stored = (i64, Vec<(PackId, u64)>);
 
 impl Inventory {
     /// Lists the packs and looks at the headers of those nobody names. A run that stored something
@@ -55,7 +59,7 @@ impl Inventory {
         };
         list_packs(repository, &mut each)?;
         let limit = newest.max(now_ms()).saturating_sub(options.writer_grace_ms);
-        let mut sessions: HashMap<Option<SessionId>, (i64, Vec<(PackId, u64)>)> = HashMap::new();
+        let mut sessions: HashMap<Option<SessionId>, Stored> = HashMap::new();
         for stray in strays {
             let session = session_of(repository, &stray.pack)?;
             let entry = sessions.entry(session).or_insert((i64::MIN, Vec::new()));
@@ -102,27 +106,69 @@ struct Due {
     packs: Vec<(PackId, u64)>,
     indexes: Vec<(IndexId, u64)>,
     waiting: Vec<u64>,
+    /// When the last grace of those ends.
+    waiting_until_ms: Option<i64>,
+    /// The present.
+    now_ms: i64,
+}
+
+/// What a dry run would have committed before the sweep.
+#[derive(Debug, Default)]
+pub(super) struct Foreseen {
+    pub(super) condemned: Vec<PackId>,
+    pub(super) removed: Vec<IndexId>,
+}
+
+impl Foreseen {
+    /// The state after a commit that is not made.
+    fn after(&self, state: &State) -> Result<State> {
+        let mut after = state.clone();
+        let commit = Commit {
+            number: state.number + 1,
+            previous: state.hash,
+            condemn: self.condemned.clone(),
+            remove_indexes: self.removed.clone(),
+            ..Commit::default()
+        };
+        after.apply(commit, state.hash)?;
+        Ok(after)
+    }
 }
 
 /// Deletes what is due, and says so in the log.
 pub(super) fn sweep(
     repository: &Repository,
     options: &GcOptions,
+    foreseen: &Foreseen,
     report: &mut GcReport,
     progress: &dyn Progress,
 ) -> Result<()> {
     let state = repository.state();
-    let due = due(repository, &state, options)?;
+    let due = if options.dry_run {
+        due(repository, &foreseen.after(&state)?, options)?
+    } else {
+        due(repository, &state, options)?
+    };
     report.waiting = super::Amount::of(due.waiting.iter().copied());
+    report.waiting_until_ms = due.waiting_until_ms;
     if options.dry_run {
         report.swept = super::Amount::of(due.packs.iter().map(|(_, size)| *size));
         report.swept_indexes = super::Amount::of(due.indexes.iter().map(|(_, size)| *size));
         return Ok(());
     }
+    let grace = options.writer_grace_ms.max(STAGED_GRACE_MIN_MS);
+    let before = due.now_ms.saturating_sub(grace);
+    let storage = &repository.inner.storage;
+    let staged = storage.wait(storage.store().clean_staged("", before));
+    // What cannot be removed is no object: it is in nobody's way.
+    match staged {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "removed what stopped writers had begun to write"),
+        Err(error) => tracing::warn!(%error, "could not remove what stopped writers left"),
+    }
     // Nobody may name the index objects from here on, whether or not they ever were live.
     let ids = due.indexes.iter().map(|(id, _)| *id);
     let unnamed: Vec<IndexId> = ids.filter(|id| !state.was_removed(id)).collect();
-    let storage = &repository.inner.storage;
     if !unnamed.is_empty() {
         let commit = repository.commit(None, &options.action, |newest| {
             let named = |id: &&IndexId| newest.indexes.iter().any(|live| live.id == **id);
@@ -192,11 +238,18 @@ fn due(repository: &Repository, state: &State, options: &GcOptions) -> Result<Du
     let mut times: HashMap<u64, i64> = HashMap::new();
     let mut packs = Vec::new();
     let mut waiting = BTreeMap::new();
+    let mut waiting_until_ms = None;
+    let head = repository.head();
     for (id, number) in &state.condemned {
         let time = match times.get(number) {
             Some(time) => *time,
             None => {
-                let time = commit_time(repository, *number)?;
+                // A commit that a dry run only foresees would be made now.
+                let time = if *number > head {
+                    now
+                } else {
+                    commit_time(repository, *number)?
+                };
                 times.insert(*number, time);
                 time
             }
@@ -206,6 +259,7 @@ fn due(repository: &Repository, state: &State, options: &GcOptions) -> Result<Du
             packs.push((*id, size));
         } else {
             waiting.insert(*id, size);
+            waiting_until_ms = waiting_until_ms.max(Some(time + options.reader_grace_ms));
         }
     }
     let limit = now.saturating_sub(options.writer_grace_ms);
@@ -220,6 +274,8 @@ fn due(repository: &Repository, state: &State, options: &GcOptions) -> Result<Du
         packs,
         indexes: unneeded,
         waiting: waiting.into_values().collect(),
+        waiting_until_ms,
+        now_ms: now,
     })
 }
 
@@ -257,7 +313,7 @@ fn speaks_of(
 }
 
 /// Deletes `objects`. Returns those that are gone, and an error that was no refusal; what the store
-/// refuses is told.
+/// refuses is told. Stops when the caller wants to: the rest is due in the next run, too.
 fn delete(
     repository: &Repository,
     objects: &[(String, u64)],
@@ -268,6 +324,7 @@ fn delete(
     let store = storage.store();
     storage.wait(async {
         let mut deletes = stream::iter(objects)
+            .take_while(|_| std::future::ready(!progress.cancelled()))
             .map(|(key, size)| async move { (key, *size, store.delete(key).await) })
             .buffer_unordered(DELETES);
         let mut gone = BTreeSet::new();
@@ -275,7 +332,7 @@ fn delete(
         while let Some((key, size, deleted)) = deletes.next().await {
             progress.advance(0, 1);
             match deleted {
-                Ok(()) => {
+                Ok(Delete::Deleted | Delete::Missing) => {
                     let amount = if key.starts_with("packs/") {
                         &mut report.swept
                     } else {
@@ -284,7 +341,11 @@ fn delete(
                     amount.add(size);
                     gone.insert(key.clone());
                 }
-                Err(error) if error.kind() == ErrorKind::Denied => {
+                Ok(Delete::Locked { until_ms }) => {
+                    report.locked.add(size);
+                    report.locked_until_ms = report.locked_until_ms.max(Some(until_ms));
+                }
+                Ok(Delete::Refused(error)) => {
                     report.refused.push((key.clone(), error.to_string()));
                 }
                 Err(error) => failed = Some(error),

@@ -99,6 +99,27 @@ impl IndexSet {
             .push(buffer);
     }
 
+    /// The entries that point into `pack`: the offset of the segment, and the key. Reads every block
+    /// of the objects that name the pack; for damaged packs.
+    pub(crate) fn keys_of(&self, pack: &PackId, mut visit: impl FnMut(u32, BlobKey)) -> Result<()> {
+        for object in self.objects() {
+            if !object.tail.packs.iter().any(|row| row.id == *pack) {
+                continue;
+            }
+            object.each_block(|block| {
+                let entries = Block::new(block).into_iter().flat_map(Block::iter);
+                for entry in entries {
+                    if let Some((row, segment)) = object.tail.locate(&entry)
+                        && row.id == *pack
+                    {
+                        visit(segment.offset, entry.key);
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     /// The segments of `pack` that index objects know, by offset. Looks at every segment of every
     /// object; for damaged packs.
     pub(crate) fn segments_of(&self, pack: &PackId) -> Vec<SegmentAddress> {

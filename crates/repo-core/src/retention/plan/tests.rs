@@ -21,6 +21,7 @@ fn known(time_ms: i64, host: &str, paths: &[&str], tags: &[&str]) -> SnapshotRef
         description: None,
         source: None,
         duration_ms: 0,
+        original: None,
     };
     SnapshotRef {
         snapshot: snapshot.into(),
