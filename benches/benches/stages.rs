@@ -340,6 +340,7 @@ fn ring() -> KeyRing {
         gear_seed: 5,
         epochs: vec![Epoch {
             number: 1,
+            first: None,
             key: [9; 32],
         }],
     };

@@ -89,6 +89,27 @@ pub enum Error {
         /// `missing` or `another one now`.
         state: &'static str,
     },
+    /// The keys were rotated, and those at hand do not open what was written since.
+    #[error("the keys of the repository at {location} were rotated: open it again")]
+    KeysRotated {
+        /// The repository.
+        location: String,
+        /// The commit that they do not open.
+        number: u64,
+    },
+    /// A commit is sealed under a key that another one had replaced before. Whoever has kept the old
+    /// key must not be able to add to the log.
+    #[error("commit {number} is sealed under a key that was rotated out")]
+    OldKey {
+        /// The commit.
+        number: u64,
+    },
+    /// Keys cannot be rotated without leaving others behind.
+    #[error("no password is given for the keys {}", keys.join(", "))]
+    KeysLeft {
+        /// Ids of the key slots that no given password opens.
+        keys: Vec<String>,
+    },
     /// A commit does not continue the one before it.
     #[error("commit {number} does not continue the log")]
     BrokenChain {
@@ -215,6 +236,14 @@ impl Error {
             || matches!(self, Self::Store(source) if source.kind() == ErrorKind::NotFound)
     }
 
+    /// Whether other slots of the same password may hold the key that was missing.
+    pub(crate) fn may_be_rotated(&self) -> bool {
+        let other =
+            |source: &repo_format::Error| matches!(source, repo_format::Error::OtherKey { .. });
+        matches!(self, Self::KeysRotated { .. })
+            || matches!(self, Self::Object { source, .. } if other(source))
+    }
+
     /// What the caller can do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -224,18 +253,21 @@ impl Error {
             Self::NoRepository { .. } | Self::UnknownSnapshot { .. } | Self::UnknownPath { .. } => {
                 ErrorKind::NotFound
             }
-            Self::AlreadyExists { .. } | Self::LostRace { .. } | Self::Overtaken { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::AlreadyExists { .. }
+            | Self::LostRace { .. }
+            | Self::Overtaken { .. }
+            | Self::KeysRotated { .. } => ErrorKind::Conflict,
             Self::PasswordNeeded { .. }
             | Self::NotEncrypted { .. }
             | Self::WrongPassword { .. }
             | Self::Protected { .. }
             | Self::EmptiesGroup { .. }
+            | Self::KeysLeft { .. }
             | Self::Key { .. } => ErrorKind::Denied,
             Self::Unsupported { .. } | Self::CannotLock { .. } => ErrorKind::Unsupported,
             Self::LostObject { .. }
             | Self::RolledBack { .. }
+            | Self::OldKey { .. }
             | Self::BrokenChain { .. }
             | Self::MissingCommit { .. }
             | Self::MissingBlob { .. }

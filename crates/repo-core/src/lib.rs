@@ -57,8 +57,9 @@ pub use repo_format::{
 pub use repo_store::{LockMode, Store};
 pub use repository::{
     Access, Amount, AttributeChange, CheckOptions, CheckReport, Coverage, CreateOptions, Cutting,
-    ForgetOptions, Forgotten, GcOptions, GcReport, KeyInfo, LockFor, LogEntry, MaxUnused,
-    OpenOptions, ReadData, RepairOptions, RepairReport, Repository, RepositoryStats,
+    ForgetOptions, Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LockFor, LogEntry, MaxUnused,
+    OpenOptions, ReadData, RepairOptions, RepairReport, Repository, RepositoryStats, Reseal,
+    RotateOptions, Rotated,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,

@@ -327,6 +327,7 @@ fn create(root: &Path, cipher: Cipher) -> Result<[KeyRing; 2]> {
     secrets.epochs.push(Epoch {
         number: 2,
         key: repo_format::random_array()?,
+        first: Some(1),
     });
     let config = Config {
         version: config::VERSION,

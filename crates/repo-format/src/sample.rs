@@ -22,6 +22,7 @@ pub(crate) fn secrets() -> Secrets {
         epochs: vec![Epoch {
             number: 1,
             key: [9; 32],
+            first: None,
         }],
     }
 }

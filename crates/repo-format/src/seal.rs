@@ -207,11 +207,12 @@ impl Sealer {
         header[..8].copy_from_slice(kind.magic());
         header[8] = VERSION;
         header[9] = ring.cipher().code();
-        header[12..16].copy_from_slice(&ring.newest_epoch().to_le_bytes());
+        let epoch = ring.sealing();
+        header[12..16].copy_from_slice(&epoch.to_le_bytes());
         header[16..48].copy_from_slice(&random_array::<32>()?);
         header[48..64].copy_from_slice(&session.0);
         let subkey = ring
-            .subkey(ring.newest_epoch(), &header[..COMMITMENT_AT])
+            .subkey(epoch, &header[..COMMITMENT_AT])
             .ok_or(Error::OtherKey { what: kind.name() })?;
         header[COMMITMENT_AT..].copy_from_slice(&commitment(&subkey));
         Ok(Self {

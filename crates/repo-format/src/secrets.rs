@@ -1,5 +1,7 @@
 //! Secret keys of a repository and everything derived from them.
 
+use std::sync::{PoisonError, RwLock};
+
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -81,6 +83,10 @@ pub struct Epoch {
     /// 32 random bytes.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub key: [u8; 32],
+    /// Number of the first commit sealed under it; absent for the first epoch, and while a rotation
+    /// is under way that has not committed yet, or died then.
+    #[n(2)]
+    pub first: Option<u64>,
 }
 
 /// What a key slot wraps: every secret of a repository.
@@ -93,7 +99,7 @@ pub struct Secrets {
     /// Seeds the chunker's gear table.
     #[n(1)]
     pub gear_seed: u64,
-    /// Sealing keys, oldest first; the last one seals new objects.
+    /// Sealing keys, oldest first. The last one that has begun seals new objects.
     #[n(2)]
     pub epochs: Vec<Epoch>,
 }
@@ -107,8 +113,68 @@ impl Secrets {
             epochs: vec![Epoch {
                 number: 1,
                 key: random_array()?,
+                first: None,
             }],
         })
+    }
+
+    /// The number of the newest epoch, begun or not.
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        self.epochs.last().map_or(1, |epoch| epoch.number)
+    }
+
+    /// The newest epoch that these secrets say has begun; the oldest when they say so of none.
+    #[must_use]
+    pub fn begun(&self) -> u32 {
+        let begun = self.epochs.iter().rev().find(|e| e.first.is_some());
+        let begun = begun.or(self.epochs.first());
+        begun.map_or(1, |epoch| epoch.number)
+    }
+
+    /// Whether these hold every epoch that `other` holds.
+    #[must_use]
+    pub fn holds_all(&self, other: &Self) -> bool {
+        other.epochs.iter().all(|epoch| self.holds(epoch))
+    }
+
+    fn holds(&self, epoch: &Epoch) -> bool {
+        let same = |e: &Epoch| e.number == epoch.number && e.key == epoch.key;
+        self.epochs.iter().any(same)
+    }
+
+    /// Adds an epoch with a random key and a number greater than `above`. It seals nothing until a
+    /// commit begins it.
+    pub fn add_epoch(&mut self, above: u32) -> Result<u32, Error> {
+        let number = self
+            .newest()
+            .max(above)
+            .checked_add(1)
+            .ok_or(Error::OutOfRange {
+                what: "number of a key epoch",
+                value: u64::from(u32::MAX),
+                allowed: "at most 4294967295",
+            })?;
+        self.epochs.push(Epoch {
+            number,
+            key: random_array()?,
+            first: None,
+        });
+        Ok(number)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.epochs.is_empty() {
+            return Err(malformed("key slot", "it holds no epoch"));
+        }
+        let ascending = self.epochs.is_sorted_by(|a, b| {
+            let begins = a.first.unwrap_or(0) < b.first.unwrap_or(u64::MAX);
+            a.number < b.number && begins
+        });
+        if !ascending || self.epochs.iter().any(|epoch| epoch.first == Some(0)) {
+            return Err(malformed("key slot", "its epochs are not in order"));
+        }
+        Ok(())
     }
 }
 
@@ -129,23 +195,32 @@ pub fn random_array<const N: usize>() -> Result<[u8; N], Error> {
 pub struct KeyRing {
     repository: RepositoryId,
     cipher: Cipher,
-    secrets: Secrets,
+    gear_seed: u64,
+    epochs: RwLock<Epochs>,
     data_key: [u8; 32],
     tree_key: [u8; 32],
 }
 
+struct Epochs {
+    secrets: Secrets,
+    /// Seals new objects.
+    sealing: u32,
+}
+
 impl KeyRing {
-    /// Keys of `repository`. Refuses secrets without an epoch.
+    /// Keys of `repository`. Refuses secrets without an epoch, or with epochs out of order.
     pub fn new(repository: RepositoryId, cipher: Cipher, secrets: Secrets) -> Result<Self, Error> {
-        if secrets.epochs.is_empty() {
-            return Err(malformed("key slot", "it holds no epoch"));
-        }
+        secrets.check()?;
         Ok(Self {
             data_key: blake3::derive_key("repo format 1 data blob id", &secrets.id_key),
             tree_key: blake3::derive_key("repo format 1 tree blob id", &secrets.id_key),
             repository,
             cipher,
-            secrets,
+            gear_seed: secrets.gear_seed,
+            epochs: RwLock::new(Epochs {
+                sealing: secrets.begun(),
+                secrets,
+            }),
         })
     }
 
@@ -164,13 +239,66 @@ impl KeyRing {
     /// Seed of the chunker's gear table.
     #[must_use]
     pub fn gear_seed(&self) -> u64 {
-        self.secrets.gear_seed
+        self.gear_seed
     }
 
     /// The secrets, to wrap them in another key slot.
     #[must_use]
-    pub fn secrets(&self) -> &Secrets {
-        &self.secrets
+    pub fn secrets(&self) -> Secrets {
+        self.read().secrets.clone()
+    }
+
+    /// Takes over the epochs of a later version of the same secrets. Refuses those of another
+    /// repository, and those that lack an epoch that may have sealed something.
+    pub fn learn(&self, newer: Secrets) -> Result<(), Error> {
+        newer.check()?;
+        let mut epochs = self.write();
+        let sealed = |known: &&Epoch| known.number <= epochs.sealing;
+        let mut sealed = epochs.secrets.epochs.iter().filter(sealed);
+        let kept = sealed.all(|known| newer.holds(known));
+        if newer.id_key != epochs.secrets.id_key || !kept {
+            return Err(Error::OtherKey { what: "key slot" });
+        }
+        epochs.sealing = epochs.sealing.max(newer.begun());
+        epochs.secrets = newer;
+        Ok(())
+    }
+
+    /// Seals new objects under `epoch` from now on: a commit of the log is. Never goes back.
+    pub fn begin(&self, epoch: u32) {
+        let mut epochs = self.write();
+        if epochs.secrets.epochs.iter().any(|e| e.number == epoch) {
+            epochs.sealing = epochs.sealing.max(epoch);
+        }
+    }
+
+    /// The epoch that seals new objects.
+    #[must_use]
+    pub fn sealing(&self) -> u32 {
+        self.read().sealing
+    }
+
+    /// The newest epoch there is a key of.
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        self.read().secrets.newest()
+    }
+
+    /// The newest epoch that the secrets say has begun, and its first commit; none before the first
+    /// rotation.
+    #[must_use]
+    pub fn begun(&self) -> Option<(u32, u64)> {
+        let epochs = self.read();
+        let mut newest_first = epochs.secrets.epochs.iter().rev();
+        newest_first.find_map(|epoch| Some((epoch.number, epoch.first?)))
+    }
+
+    /// Whether commit `number` may be sealed under `epoch`: not once a later epoch has begun.
+    #[must_use]
+    pub fn allows(&self, number: u64, epoch: u32) -> bool {
+        let epochs = self.read();
+        let mut later = epochs.secrets.epochs.iter().filter(|e| e.number > epoch);
+        later.all(|later| later.first.is_none_or(|first| number < first))
     }
 
     /// Identity of a blob.
@@ -183,19 +311,24 @@ impl KeyRing {
         BlobId(*blake3::keyed_hash(key, bytes).as_bytes())
     }
 
-    pub(crate) fn newest_epoch(&self) -> u32 {
-        self.secrets.epochs.last().map_or(1, |epoch| epoch.number)
-    }
-
     /// Sealing key of one object: bound to the repository and to every header field before the
     /// commitment, so none of them can be changed without the object failing to open.
     pub(crate) fn subkey(&self, epoch: u32, header_prefix: &[u8]) -> Option<[u8; 32]> {
-        let epoch = self.secrets.epochs.iter().find(|e| e.number == epoch)?;
+        let epochs = self.read();
+        let epoch = epochs.secrets.epochs.iter().find(|e| e.number == epoch)?;
         let mut hasher = blake3::Hasher::new_derive_key("repo format 1 object subkey");
         hasher.update(&epoch.key);
         hasher.update(&self.repository.0);
         hasher.update(header_prefix);
         Some(*hasher.finalize().as_bytes())
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Epochs> {
+        self.epochs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Epochs> {
+        self.epochs.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -161,8 +161,8 @@ impl Repository {
                 repo_format::Error::Forged { what },
             ));
         }
-        let secrets = self.inner.ring.secrets().clone();
-        let known = (self.inner.key, self.inner.create_only);
+        let secrets = self.inner.ring.secrets();
+        let known = (self.unlocked(), self.inner.create_only);
         Self::assemble(store, config, config_hash, secrets, known, options).await
     }
 }

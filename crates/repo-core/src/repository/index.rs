@@ -181,6 +181,11 @@ impl IndexObject {
         self.id
     }
 
+    /// The key epoch it is sealed under.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.opener.header().epoch
+    }
+
     /// Everything but the entries.
     pub(crate) fn tail(&self) -> &Tail {
         &self.tail

@@ -1,15 +1,16 @@
-//! Key slots: unlock, list, add, remove.
+//! Key slots: unlock, list, add, remove. Their exchange as a whole is in `rotate`.
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use repo_format::keyslot::{self, Slot};
 use repo_format::{ErrorKind, KeyId, Secrets, limits};
 use repo_store::Store;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::repository::{KeyInfo, Repository, wrap};
 
-/// Tries the password on every slot. One key derivation a slot.
+/// Tries the password on every slot until one opens. One key derivation a slot.
 pub(crate) async fn unlock(
     store: &Store,
     password: &[u8],
@@ -17,14 +18,7 @@ pub(crate) async fn unlock(
 ) -> Result<(Secrets, KeyId)> {
     let mut damaged = None;
     for (id, stored) in slots(store).await? {
-        let password = password.to_vec();
-        let opened = tokio::task::spawn_blocking(move || {
-            keyslot::unwrap(&stored, &id, &password, config_hash)
-        });
-        let opened = opened.await.map_err(|_| Error::Internal {
-            what: "key derivation",
-        })?;
-        match opened {
+        match try_slot(&id, stored, password, config_hash).await? {
             Ok(secrets) => return Ok((secrets, id)),
             Err(repo_format::Error::WrongPassword) => {}
             // One damaged slot must not lock out the others.
@@ -36,7 +30,22 @@ pub(crate) async fn unlock(
     }))
 }
 
-async fn slots(store: &Store) -> Result<Vec<(KeyId, Bytes)>> {
+/// Unwraps one slot off the async threads.
+pub(crate) async fn try_slot(
+    id: &KeyId,
+    stored: Bytes,
+    password: &[u8],
+    config_hash: [u8; 32],
+) -> Result<std::result::Result<Secrets, repo_format::Error>> {
+    let (id, password) = (*id, Zeroizing::new(password.to_vec()));
+    let opened =
+        tokio::task::spawn_blocking(move || keyslot::unwrap(&stored, &id, &password, config_hash));
+    opened.await.map_err(|_| Error::Internal {
+        what: "key derivation",
+    })
+}
+
+pub(crate) async fn slots(store: &Store) -> Result<Vec<(KeyId, Bytes)>> {
     let mut keys = store.list(keyslot::PREFIX, None).await;
     let mut found = Vec::new();
     while let Some(info) = keys.try_next().await.map_err(Error::Store)? {
@@ -57,7 +66,7 @@ async fn slots(store: &Store) -> Result<Vec<(KeyId, Bytes)>> {
 
 /// Whether the slot `id` is one of the repository with this config, as far as can be seen without
 /// its password.
-fn belongs(id: &KeyId, stored: &[u8], config_hash: [u8; 32]) -> bool {
+pub(crate) fn belongs(id: &KeyId, stored: &[u8], config_hash: [u8; 32]) -> bool {
     Slot::decode(stored).is_ok_and(|slot| slot.id() == *id && slot.config == config_hash)
 }
 
@@ -88,6 +97,7 @@ impl Repository {
     /// The key slots. One that is damaged is left out; a check names it.
     pub async fn keys(&self) -> Result<Vec<KeyInfo>> {
         let mut keys = Vec::new();
+        let current = self.unlocked().key;
         for (id, stored) in slots(self.inner.storage.store()).await? {
             let slot = match Slot::decode(&stored) {
                 Ok(slot) => slot,
@@ -103,13 +113,14 @@ impl Repository {
                 memory_kib: slot.kdf.memory_kib,
                 passes: slot.kdf.passes,
                 lanes: slot.kdf.lanes,
-                current: self.inner.key == Some(id),
+                current: current == Some(id),
             });
         }
         Ok(keys)
     }
 
-    /// Adds a key slot for another password.
+    /// Adds a key slot for another password. One that a rotation of the keys has passed by meanwhile
+    /// is taken back.
     pub async fn add_key(&self, password: &[u8], label: &str) -> Result<KeyId> {
         self.writable()?;
         if !self.encrypted() {
@@ -118,12 +129,24 @@ impl Repository {
             });
         }
         let secrets = self.inner.ring.secrets();
-        let (id, slot) = wrap(secrets, password, self.inner.config_hash, label).await?;
+        let (id, slot) = wrap(&secrets, password, self.inner.config_hash, label).await?;
         let store = self.inner.storage.store();
         store
             .put_new(&keyslot::path(&id), slot)
             .await
             .map_err(Error::Store)?;
+        // Read after the slot is there: a rotation that this does not see will find the slot.
+        let seen = self.refresh().await;
+        let epoch = self.state().epoch;
+        let mut known = self.inner.ring.secrets();
+        known.epochs.retain(|known| known.number <= epoch);
+        if seen.is_err() || !secrets.holds_all(&known) {
+            delete(store, &id).await?;
+            seen?;
+            let location = self.location().to_owned();
+            let number = self.head();
+            return Err(Error::KeysRotated { location, number });
+        }
         Ok(id)
     }
 

@@ -129,7 +129,7 @@ impl Repository {
 
     /// The key slot that opened the repository.
     pub(crate) fn own_key_slot(&self) -> Option<String> {
-        self.inner.key.as_ref().map(keyslot::path)
+        self.unlocked().key.as_ref().map(keyslot::path)
     }
 
     /// Locks each object until `until_ms` or longer, unless it is known to be locked until

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use repo_format::commit::{self, Commit, LogName};
-use repo_format::{ErrorKind, KeyRing, SessionId, limits};
+use repo_format::{ErrorKind, Header, KeyRing, ObjectKind, SessionId, limits};
 use repo_store::Store;
 
 use crate::clock::now_ms;
@@ -65,7 +65,26 @@ impl Log {
             });
         }
         self.check_seen(&state, seen, at)?;
+        self.check_vouched(&state, at).await?;
         Ok(state)
+    }
+
+    /// Commits of an epoch before the newest count because a commit of the newest vouches for them:
+    /// it must be there, and an earlier state is compared with what it says.
+    async fn check_vouched(&self, state: &State, at: Option<u64>) -> Result<()> {
+        let Some((_, first)) = self.ring.begun().filter(|(_, first)| state.number < *first) else {
+            return Ok(());
+        };
+        if at.is_none() {
+            return Err(self.rolled_back(first, "missing"));
+        }
+        let mut later = state.clone();
+        while later.number < first {
+            let number = later.number + 1;
+            let stored = self.fetch(number).await?;
+            self.fold(&mut later, number, &stored, None)?;
+        }
+        Ok(())
     }
 
     /// Folds commits after `state` until there is none.
@@ -100,7 +119,9 @@ impl Log {
             let path = commit::path(commit.number);
             match self.store.put_new(&path, stored.clone()).await {
                 Ok(_) => {
+                    let epoch = epoch_of(ObjectKind::Commit, &stored);
                     state.apply(commit, commit::hash(&stored))?;
+                    state.epoch = epoch.unwrap_or(state.epoch);
                     self.maybe_checkpoint(state, session).await;
                     return Ok(());
                 }
@@ -128,12 +149,30 @@ impl Log {
         seen: Option<Seen>,
     ) -> Result<()> {
         let commit = commit::open(&self.ring, number, stored)
-            .map_err(|source| Error::object(commit::path(number), source))?;
+            .map_err(|source| self.unopened(number, stored, source))?;
+        let epoch = epoch_of(ObjectKind::Commit, stored).unwrap_or_default();
+        if epoch < state.epoch || !self.ring.allows(number, epoch) {
+            return Err(Error::OldKey { number });
+        }
         let hash = commit::hash(stored);
         if seen.is_some_and(|seen| seen.number == number && seen.hash != hash) {
             return Err(self.rolled_back(number, "another one now"));
         }
-        state.apply(commit, hash)
+        state.apply(commit, hash)?;
+        state.epoch = epoch;
+        self.ring.begin(epoch);
+        Ok(())
+    }
+
+    /// Why a commit could not be opened: damage, or a later key than any at hand.
+    fn unopened(&self, number: u64, stored: &[u8], source: repo_format::Error) -> Error {
+        let epoch = epoch_of(ObjectKind::Commit, stored);
+        let later = epoch.is_some_and(|epoch| epoch > self.ring.newest());
+        if later && matches!(source, repo_format::Error::OtherKey { .. }) {
+            let location = self.store.location().to_owned();
+            return Error::KeysRotated { location, number };
+        }
+        Error::object(commit::path(number), source)
     }
 
     fn check_seen(&self, state: &State, seen: Option<Seen>, at: Option<u64>) -> Result<()> {
@@ -184,11 +223,21 @@ impl Log {
     }
 
     /// The state the newest readable checkpoint sums up; the empty one without any. Checkpoints
-    /// only save time: an unreadable one falls back to what it sums up.
+    /// only save time: an unreadable one falls back to what it sums up. So does one of an older
+    /// epoch than the newest: whoever has kept that key could have made it.
     async fn newest_checkpoint(&self, names: &Names) -> State {
         for number in names.checkpoints.iter().rev() {
             match self.checkpoint(*number).await {
-                Ok(found) => return found,
+                Ok(found)
+                    if self
+                        .ring
+                        .begun()
+                        .is_none_or(|(epoch, _)| found.epoch >= epoch) =>
+                {
+                    self.ring.begin(found.epoch);
+                    return found;
+                }
+                Ok(_) => tracing::debug!(number, "ignoring a checkpoint of an older key"),
                 Err(error) => tracing::warn!(number, %error, "ignoring an unreadable checkpoint"),
             }
         }
@@ -202,15 +251,20 @@ impl Log {
             .get(&path, limits::COMMIT_MAX)
             .await
             .map_err(Error::Store)?;
+        let epoch = epoch_of(ObjectKind::Checkpoint, &stored).unwrap_or_default();
         commit::open_checkpoint(&self.ring, number, &stored)
-            .map(State::from_checkpoint)
+            .map(|found| State::from_checkpoint(found, epoch))
             .map_err(|source| Error::object(path, source))
     }
 
     async fn maybe_checkpoint(&self, state: &State, session: SessionId) {
-        if !state.number.is_multiple_of(CHECKPOINT_EVERY) {
-            return;
+        if state.number.is_multiple_of(CHECKPOINT_EVERY) {
+            self.write_checkpoint(state, session).await;
         }
+    }
+
+    /// Sums up the log, as far as that works.
+    pub(crate) async fn write_checkpoint(&self, state: &State, session: SessionId) {
         let write = async {
             let checkpoint = state.to_checkpoint();
             let stored =
@@ -256,6 +310,12 @@ impl Log {
         }
         Ok(names)
     }
+}
+
+/// The key epoch in the clear header of a stored entry; authentic once it has been opened.
+fn epoch_of(kind: ObjectKind, stored: &[u8]) -> Option<u32> {
+    let header = Header::parse(kind, stored).ok()?;
+    Some(header.epoch)
 }
 
 #[derive(Default)]

@@ -14,6 +14,7 @@ mod locks;
 mod log;
 mod object;
 mod repair;
+mod rotate;
 mod seen;
 mod segments;
 mod session;
@@ -33,13 +34,15 @@ use repo_format::{
 };
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
+use zeroize::Zeroizing;
 
 pub use access::{Access, CreateOptions, Cutting, KeyInfo, LockFor, OpenOptions};
 pub use attributes::AttributeChange;
 pub use check::{CheckOptions, CheckReport, Coverage, ReadData};
 pub use forget::{ForgetOptions, Forgotten};
-pub use gc::{Amount, GcOptions, GcReport, MaxUnused};
+pub use gc::{Amount, GcOptions, GcReport, MaxUnused, Reseal};
 pub use repair::{RepairOptions, RepairReport};
+pub use rotate::{KeyEpoch, RotateOptions, Rotated};
 pub use stats::RepositoryStats;
 
 pub(crate) use check::{Examined, finding_or_fail};
@@ -115,9 +118,27 @@ pub(crate) struct Inner {
     state: RwLock<Arc<State>>,
     index: Mutex<Option<(u64, Arc<IndexSet>)>>,
     pool: OnceLock<rayon::ThreadPool>,
-    key: Option<KeyId>,
+    unlocked: Mutex<Unlocked>,
     at: Option<u64>,
     create_only: bool,
+}
+
+/// What opened the repository.
+#[derive(Clone, Default)]
+struct Unlocked {
+    /// The key slot.
+    key: Option<KeyId>,
+    /// Its password, to open it again after the keys were rotated.
+    password: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Unlocked {
+    fn new(key: KeyId, password: &[u8]) -> Self {
+        Self {
+            key: Some(key),
+            password: Some(Zeroizing::new(password.to_vec())),
+        }
+    }
 }
 
 impl Repository {
@@ -147,27 +168,27 @@ impl Repository {
         Config::decode(&bytes).map_err(|source| Error::object(config::PATH, source))?;
         let config_hash = Config::hash(&bytes);
         let store = locks::locking(store.clone(), &config);
-        let mut key = None;
+        let mut unlocked = Unlocked::default();
         if let Access::Password(password) = access {
             let (id, slot) = wrap(&secrets, password, config_hash, &options.label).await?;
             store
                 .put_new(&keyslot::path(&id), slot)
                 .await
                 .map_err(Error::Store)?;
-            key = Some(id);
+            unlocked = Unlocked::new(id, password);
         }
         match store.put_new(config::PATH, Bytes::from(bytes)).await {
             Ok(Put::Created | Put::AlreadyThere) => {}
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 // Another creation was first: the slot belongs to no repository.
-                if let Some(id) = &key {
+                if let Some(id) = &unlocked.key {
                     drop(keys::delete(&store, id).await);
                 }
                 return Err(exists());
             }
             Err(error) => return Err(Error::Store(error)),
         }
-        if key.is_some() {
+        if unlocked.key.is_some() {
             keys::clear_leftovers(&store, config_hash).await;
         }
         let open = OpenOptions::default();
@@ -176,7 +197,7 @@ impl Repository {
             config,
             config_hash,
             secrets,
-            (key, create_only),
+            (unlocked, create_only),
             &open,
         )
         .await
@@ -185,26 +206,34 @@ impl Repository {
     /// Opens the repository in `store`.
     ///
     /// Requests: config, one list and one get per key slot, and the log since its newest
-    /// checkpoint.
+    /// checkpoint. After a rotation of the keys that was stopped, the log is read once more for each
+    /// slot the password opens.
     pub async fn open(store: Store, access: &Access, options: &OpenOptions) -> Result<Self> {
         let location = store.location().to_owned();
         let (config, config_hash) = access::read_config(&store).await?;
-        let (secrets, key) = match (&config.public, access) {
+        let store = locks::locking(store, &config);
+        let secrets = match (&config.public, access) {
             (Some(public), Access::Plain) => {
-                let secrets = public
-                    .secrets()
-                    .map_err(|source| Error::object(config::PATH, source))?;
-                (secrets, None)
+                let secrets = public.secrets();
+                secrets.map_err(|source| Error::object(config::PATH, source))?
             }
             (Some(_), Access::Password(_)) => return Err(Error::NotEncrypted { location }),
             (None, Access::Plain) => return Err(Error::PasswordNeeded { location }),
             (None, Access::Password(password)) => {
-                let (secrets, id) = keys::unlock(&store, password, config_hash).await?;
-                (secrets, Some(id))
+                let known = (config, config_hash);
+                return rotate::open(store, known, password, options).await;
             }
         };
-        let store = locks::locking(store, &config);
-        Self::assemble(store, config, config_hash, secrets, (key, true), options).await
+        let unlocked = Unlocked::default();
+        Self::assemble(
+            store,
+            config,
+            config_hash,
+            secrets,
+            (unlocked, true),
+            options,
+        )
+        .await
     }
 
     async fn assemble(
@@ -212,7 +241,7 @@ impl Repository {
         config: Config,
         config_hash: [u8; 32],
         secrets: Secrets,
-        (key, create_only): (Option<KeyId>, bool),
+        (unlocked, create_only): (Unlocked, bool),
         options: &OpenOptions,
     ) -> Result<Self> {
         let cipher = config
@@ -247,7 +276,7 @@ impl Repository {
                 state: RwLock::new(Arc::new(state)),
                 index: Mutex::new(None),
                 pool: OnceLock::new(),
-                key,
+                unlocked: Mutex::new(unlocked),
                 at: options.at,
                 create_only,
             }),
@@ -305,7 +334,11 @@ impl Repository {
             return Ok(());
         }
         let mut state = (*self.state()).clone();
-        self.inner.log.catch_up(&mut state).await?;
+        let caught_up = self.inner.log.catch_up(&mut state).await;
+        if let Err(error) = caught_up {
+            self.relearn(error).await?;
+            self.inner.log.catch_up(&mut state).await?;
+        }
         self.set_state(state);
         Ok(())
     }
@@ -352,7 +385,7 @@ impl Repository {
         &self,
         session: Option<SessionId>,
         action: &str,
-        build: impl FnMut(&State) -> Result<Commit>,
+        mut build: impl FnMut(&State) -> Result<Commit>,
     ) -> Result<()> {
         self.writable()?;
         let session = match session {
@@ -360,11 +393,14 @@ impl Repository {
             None => new_session()?,
         };
         let mut state = (*self.state()).clone();
-        let done = self
-            .inner
-            .log
-            .commit(&mut state, session, action, build)
-            .await;
+        let log = &self.inner.log;
+        let mut done = log.commit(&mut state, session, action, &mut build).await;
+        if let Err(error) = done {
+            done = match self.relearn(error).await {
+                Ok(()) => log.commit(&mut state, session, action, &mut build).await,
+                Err(error) => Err(error),
+            };
+        }
         self.set_state(state);
         done
     }

@@ -14,6 +14,8 @@ pub(crate) struct State {
     pub(crate) number: u64,
     /// Hash of its stored bytes.
     pub(crate) hash: CommitHash,
+    /// Key epoch that the newest commit folded, or the checkpoint, is sealed under; 0 before the first.
+    pub(crate) epoch: u32,
     /// Snapshots in the order they were added.
     pub(crate) snapshots: Vec<SnapshotRef>,
     /// Live index objects, oldest first.
@@ -104,7 +106,7 @@ impl State {
         self.removed.contains(index)
     }
 
-    pub(crate) fn from_checkpoint(checkpoint: Checkpoint) -> Self {
+    pub(crate) fn from_checkpoint(checkpoint: Checkpoint, epoch: u32) -> Self {
         // A checkpoint that does not tell since when counts from itself: later, never earlier.
         let since = checkpoint.condemned_at.unwrap_or_default();
         let since = since
@@ -118,6 +120,7 @@ impl State {
             indexed: 0,
             number: checkpoint.number,
             hash: checkpoint.hash,
+            epoch,
             snapshots: checkpoint.snapshots,
             indexes: checkpoint.indexes,
         }

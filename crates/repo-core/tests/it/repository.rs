@@ -6,6 +6,7 @@ mod cache;
 mod features;
 mod forget;
 mod log;
+mod rotate;
 
 use std::collections::BTreeMap;
 use std::path::Path;

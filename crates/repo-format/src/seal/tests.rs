@@ -39,6 +39,7 @@ fn with_epochs(epochs: &[(u32, u8)]) -> Secrets {
         .map(|(number, byte)| Epoch {
             number: *number,
             key: [*byte; 32],
+            first: None,
         })
         .collect();
     secrets
@@ -114,10 +115,15 @@ fn another_repository_key_or_epoch_does_not_open() {
 }
 
 #[test]
-fn the_last_epoch_seals_and_all_open() {
+fn the_last_epoch_that_has_begun_seals_and_all_open() {
     let cipher = Cipher::Aes256Gcm;
     let old = sealed(&ring(cipher), b"old");
     let both = KeyRing::new(REPOSITORY, cipher, with_epochs(&[(1, 9), (2, 8)])).unwrap();
+    let waiting = sealed(&both, b"waiting");
+    assert_eq!(Header::parse(ObjectKind::Pack, &waiting).unwrap().epoch, 1);
+    both.begin(2);
+    both.begin(1);
+    both.begin(3);
     let new = sealed(&both, b"new");
     assert_eq!(Header::parse(ObjectKind::Pack, &new).unwrap().epoch, 2);
     assert_eq!(open(&both, &old).unwrap(), b"old");

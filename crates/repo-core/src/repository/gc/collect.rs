@@ -11,6 +11,7 @@ use super::bases::{self, Orphaned};
 use super::live::Live;
 use super::plan::{Plan, usage};
 use super::repack::Repack;
+use super::reseal::Resealing;
 use super::rewrite::{Rewritten, rewrite};
 use super::sweep::{Foreseen, Inventory, sweep};
 use super::{Amount, GcOptions, GcReport};
@@ -36,15 +37,17 @@ pub(crate) fn collect(
     let storage = &repository.inner.storage;
     let mut foreseen = Foreseen::default();
     let mut overtaken = 0;
+    let mut resealing = Resealing::default();
     loop {
         storage.wait(repository.refresh())?;
         let number = repository.head();
         let round = Round::open(repository, options, mark, progress);
-        let error = match round.and_then(|round| round.run(&mut report, &mut foreseen)) {
-            Ok(true) => continue,
-            Ok(false) => break,
-            Err(error) => error,
-        };
+        let error =
+            match round.and_then(|round| round.run(&mut report, &mut foreseen, &mut resealing)) {
+                Ok(true) => continue,
+                Ok(false) => break,
+                Err(error) => error,
+            };
         if overtaken == GC_ATTEMPTS || !first_was_another(repository, number, &error)? {
             return Err(error);
         }
@@ -112,7 +115,12 @@ impl<'a> Round<'a> {
     }
 
     /// Plans, copies and commits. Whether another round is worth it.
-    fn run(mut self, report: &mut GcReport, foreseen: &mut Foreseen) -> Result<bool> {
+    fn run(
+        mut self,
+        report: &mut GcReport,
+        foreseen: &mut Foreseen,
+        resealing: &mut Resealing,
+    ) -> Result<bool> {
         let inner = &self.repository.inner;
         let inventory = Inventory::take(self.repository, &self.index, self.options)?;
         let packs = usage(&self.live)?;
@@ -122,7 +130,8 @@ impl<'a> Round<'a> {
         } else {
             GC_ROUND_BYTES
         };
-        let plan = Plan::new(packs, self.options, pack_size, round);
+        let old = resealing.old(self.repository, &packs, self.options.reseal)?;
+        let plan = Plan::new(packs, &old, self.options, pack_size, round);
         let id = new_session()?;
         let session = Session::new(
             id,
@@ -154,7 +163,7 @@ impl<'a> Round<'a> {
         loop {
             let session = session.id();
             let dry_run = self.options.dry_run;
-            let rewritten = rewrite(self.repository, session, &self.live, &going, dry_run)?;
+            let rewritten = rewrite(self.repository, session, &self.live, &going, self.options)?;
             if going.is_empty() && rewritten.removed.is_empty() {
                 break;
             }
@@ -169,12 +178,14 @@ impl<'a> Round<'a> {
             self.make_way(&mut going)?;
         }
         report.live_blobs = self.live.count();
-        let stays = |id: &PackId| !going.contains(id);
-        let kept = plan.kept.iter().chain(&plan.repack);
-        report.kept = Amount::of(
-            kept.filter(|(id, _)| stays(id))
-                .map(|(_, usage)| usage.size),
-        );
+        let (gone, mut kept): (Vec<_>, Vec<_>) = plan
+            .repack
+            .iter()
+            .copied()
+            .partition(|(id, _)| going.contains(id));
+        kept.extend(&plan.kept);
+        report.kept = Amount::of(kept.iter().map(|(_, usage)| usage.size));
+        resealing.tell(report, &old, &gone, &kept);
         report.unused_bytes = plan.unused();
         Ok(plan.more && !self.progress.cancelled())
     }

@@ -11,6 +11,7 @@ mod collect;
 mod live;
 mod plan;
 mod repack;
+mod reseal;
 mod rewrite;
 mod sweep;
 
@@ -28,6 +29,18 @@ pub enum MaxUnused {
     Percent(f64),
 }
 
+/// How much of what older keys seal is sealed anew under the newest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reseal {
+    /// Nothing for its own sake.
+    #[default]
+    No,
+    /// Packs whose needed data is up to so many bytes together, but at least one; and all index objects.
+    UpTo(u64),
+    /// All.
+    All,
+}
+
 /// Choices of one collection.
 #[derive(Debug, Clone)]
 pub struct GcOptions {
@@ -35,6 +48,9 @@ pub struct GcOptions {
     pub max_unused: MaxUnused,
     /// Most bytes to copy out of packs that hold both live and dead data; no limit by default.
     pub max_repack_bytes: Option<u64>,
+    /// What is sealed anew after a rotation of the keys; nothing by default. Costs a small request for
+    /// each pack. Not counted by the limits above.
+    pub reseal: Reseal,
     /// Packs are deleted so long after they were condemned, in milliseconds, by the times the store
     /// gave the objects; a day by default. Spares readers that opened an earlier state.
     pub reader_grace_ms: i64,
@@ -55,6 +71,7 @@ impl Default for GcOptions {
         Self {
             max_unused: MaxUnused::Percent(5.0),
             max_repack_bytes: None,
+            reseal: Reseal::No,
             reader_grace_ms: DAY_MS,
             writer_grace_ms: DAY_MS,
             dry_run: false,
@@ -99,6 +116,10 @@ pub struct GcReport {
     pub dead: Amount,
     /// Packs condemned after what is needed was copied out of them.
     pub repacked: Amount,
+    /// Those of them that were sealed under an older key; counted when they are looked for.
+    pub resealed: Amount,
+    /// Packs that stay and are sealed under an older key; counted when they are looked for.
+    pub old_keys: Amount,
     /// Packs condemned that no commit had named: left by interrupted runs.
     pub abandoned: Amount,
     /// Packs and index objects written in exchange.

@@ -6,6 +6,7 @@ use repo_format::PackId;
 use repo_format::pack::SEGMENT_PREFIX_LEN;
 
 use super::live::Live;
+use super::reseal::Old;
 use super::{GcOptions, MaxUnused};
 use crate::error::Result;
 use crate::limits::MERGE_AT;
@@ -87,9 +88,10 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Decides by `options`, for packs that are to be `pack_size` bytes long. At most `round` bytes
-    /// are copied.
+    /// are copied. Those of `old` are copied because of their key.
     pub(super) fn new(
         packs: BTreeMap<PackId, Usage>,
+        old: &Old,
         options: &GcOptions,
         pack_size: u64,
         round: u64,
@@ -114,10 +116,13 @@ impl Plan {
         let mut total: u64 = rest.iter().map(|(_, usage)| usage.size).sum();
         let budget = options.max_repack_bytes.unwrap_or(u64::MAX);
         let mut copied = 0;
+        let mut resealed = 0;
         for (id, usage) in rest {
             let allowed = options.max_unused.of(total);
             let wanted = (unused > allowed && usage.unused() > 0) || (merging && small(&usage));
-            if !wanted || copied + usage.needed > budget {
+            let within = resealed + usage.needed <= old.budget;
+            let reseal = old.packs.contains(&id) && (within || (old.at_least_one && resealed == 0));
+            if !reseal && (!wanted || copied + usage.needed > budget) {
                 plan.kept.push((id, usage));
                 continue;
             }
@@ -127,6 +132,9 @@ impl Plan {
                 continue;
             }
             copied += usage.needed;
+            if reseal {
+                resealed += usage.needed;
+            }
             unused -= usage.unused();
             total -= usage.unused();
             plan.repack.push((id, usage));

@@ -10,6 +10,7 @@ use repo_format::commit::IndexRef;
 use repo_format::{IndexId, PackId, SessionId};
 
 use super::live::{Known, Live, Share};
+use super::{GcOptions, Reseal};
 use crate::error::{Error, Result};
 use crate::limits::{MERGE_AT, SESSION_ENTRIES_MAX};
 use crate::repository::Repository;
@@ -35,18 +36,23 @@ impl Verdict<'_> {
     }
 }
 
-/// Writes the objects that replace those of `live` once the packs of `going` are condemned.
+/// Writes the objects that replace those of `live` once the packs of `going` are condemned, and those
+/// of older keys if `options` say so.
 pub(super) fn rewrite(
     repository: &Repository,
     session: SessionId,
     live: &Live,
     going: &BTreeSet<PackId>,
-    dry_run: bool,
+    options: &GcOptions,
 ) -> Result<Rewritten> {
+    let newest = repository.inner.ring.sealing();
+    let reseal = options.reseal != Reseal::No;
     let mut verdicts = Vec::new();
     // Oldest first, as the log names them.
     for known in live.objects().iter().rev() {
-        verdicts.push(judge(known, going)?);
+        let mut verdict = judge(known, going)?;
+        verdict.stale |= reseal && known.object.epoch() < newest;
+        verdicts.push(verdict);
     }
     let small = verdicts.iter().filter(|verdict| verdict.small()).count();
     verdicts.retain(|verdict| verdict.stale || (small >= MERGE_AT && verdict.small()));
@@ -56,13 +62,13 @@ pub(super) fn rewrite(
         let object = &verdict.known.object;
         let entries = usize::try_from(object.tail().entries).unwrap_or(usize::MAX);
         if !builder.entries.is_empty() && builder.entries.len() + entries > SESSION_ENTRIES_MAX {
-            rewritten.store(repository, session, &mut builder, dry_run)?;
+            rewritten.store(repository, session, &mut builder, options.dry_run)?;
         }
         take(&mut builder, &verdict, going)?;
         rewritten.removed.push(object.id());
     }
     if !builder.entries.is_empty() {
-        rewritten.store(repository, session, &mut builder, dry_run)?;
+        rewritten.store(repository, session, &mut builder, options.dry_run)?;
     }
     Ok(rewritten)
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use repo_format::PackId;
 
-use super::{Plan, Usage};
+use super::{Old, Plan, Usage};
 use crate::repository::gc::{GcOptions, MaxUnused};
 
 const PACK: u64 = 16 << 20;
@@ -26,7 +26,7 @@ fn packs(list: &[(u64, u64)]) -> BTreeMap<PackId, Usage> {
 }
 
 fn plan(list: &[(u64, u64)], options: &GcOptions, round: u64) -> Plan {
-    Plan::new(packs(list), options, PACK, round)
+    Plan::new(packs(list), &Old::default(), options, PACK, round)
 }
 
 fn ids(list: &[(PackId, Usage)]) -> Vec<PackId> {
