@@ -72,6 +72,7 @@ pub(crate) async fn run(context: &Context, args: GcArgs) -> Result<Exit, Failure
         dry_run: args.dry_run,
         level: args.level,
         action: context.action("gc")?,
+        ..GcOptions::default()
     };
     let progress = context.progress();
     // What it has copied becomes of use with the commit that follows.
