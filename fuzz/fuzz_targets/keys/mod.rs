@@ -8,6 +8,7 @@ pub fn public() -> KeyRing {
         gear_seed: 2,
         epochs: vec![Epoch {
             number: 1,
+            first: None,
             key: [9; 32],
         }],
     };
