@@ -142,7 +142,8 @@ impl Random {
 /// Steps down, sizes across, and by how much each grew from the first size to the last.
 fn table(options: &Options, columns: &[Vec<Usage>]) -> String {
     let mut text = format!(
-        "One unit is {} files of about {} bytes; {CHANGED_FILES} files change before the incremental snapshot.\n\n\
+        "# The same work at 1x, 4x and 16x\n\n\
+         One unit is {} files of about {} bytes; {CHANGED_FILES} files change before the incremental snapshot.\n\n\
          | wall, processor time, peak memory | 1x | 4x | 16x | growth of wall | growth of peak |\n|---|---|---|---|---|---|\n",
         options.unit_files, options.file_bytes
     );

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use repo_format::commit::{self, Commit, LogName};
-use repo_format::{ErrorKind, Header, KeyRing, ObjectKind, SessionId, limits};
+use repo_format::{Cipher, ErrorKind, Header, KeyRing, ObjectKind, SessionId, limits};
 use repo_store::Store;
 
 use crate::clock::now_ms;
@@ -164,11 +164,13 @@ impl Log {
         Ok(())
     }
 
-    /// Why a commit could not be opened: damage, or a later key than any at hand.
+    /// Why a commit could not be opened: damage, or a later key than any at hand. A repository in
+    /// clear has one epoch only, so there another number is always damage.
     fn unopened(&self, number: u64, stored: &[u8], source: repo_format::Error) -> Error {
         let epoch = epoch_of(ObjectKind::Commit, stored);
+        let rotates = self.ring.cipher() != Cipher::None;
         let later = epoch.is_some_and(|epoch| epoch > self.ring.newest());
-        if later && matches!(source, repo_format::Error::OtherKey { .. }) {
+        if rotates && later && matches!(source, repo_format::Error::OtherKey { .. }) {
             let location = self.store.location().to_owned();
             return Error::KeysRotated { location, number };
         }
