@@ -90,7 +90,10 @@ pub enum Error {
         state: &'static str,
     },
     /// The keys were rotated, and those at hand do not open what was written since.
-    #[error("the keys of the repository at {location} were rotated: open it again")]
+    #[error(
+        "the keys of the repository at {location} were rotated: commit {number} needs a later one, \
+         open it again"
+    )]
     KeysRotated {
         /// The repository.
         location: String,

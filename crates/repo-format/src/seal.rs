@@ -113,6 +113,20 @@ impl Header {
         })
     }
 
+    /// The epoch of `ring` whose key the commitment of `object` fits, whatever number its header
+    /// states: tells a damaged number from a key that is not at hand.
+    #[must_use]
+    pub fn committed_epoch(ring: &KeyRing, object: &[u8]) -> Option<u32> {
+        let mut header: [u8; HEADER_LEN] = *object.first_chunk()?;
+        let secrets = ring.secrets();
+        let fits = |epoch: &u32| {
+            header[12..16].copy_from_slice(&epoch.to_le_bytes());
+            let subkey = ring.subkey(*epoch, &header[..COMMITMENT_AT]);
+            subkey.is_some_and(|subkey| header[COMMITMENT_AT..] == commitment(&subkey))
+        };
+        secrets.epochs.iter().map(|epoch| epoch.number).find(fits)
+    }
+
     /// BLAKE3 of the whole header: the name of a pack or index object.
     #[must_use]
     pub fn object_id(header: &[u8; HEADER_LEN]) -> [u8; 32] {

@@ -168,9 +168,10 @@ impl Log {
     /// clear has one epoch only, so there another number is always damage.
     fn unopened(&self, number: u64, stored: &[u8], source: repo_format::Error) -> Error {
         let epoch = epoch_of(ObjectKind::Commit, stored);
-        let rotates = self.ring.cipher() != Cipher::None;
-        let later = epoch.is_some_and(|epoch| epoch > self.ring.newest());
-        if rotates && later && matches!(source, repo_format::Error::OtherKey { .. }) {
+        let later = epoch.is_some_and(|epoch| epoch > self.ring.newest())
+            && self.ring.cipher() != Cipher::None
+            && Header::committed_epoch(&self.ring, stored).is_none();
+        if later && matches!(source, repo_format::Error::OtherKey { .. }) {
             let location = self.store.location().to_owned();
             return Error::KeysRotated { location, number };
         }
