@@ -1,0 +1,1 @@
+//! A snapshot as a file system and as an object store.

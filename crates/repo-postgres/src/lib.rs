@@ -1,0 +1,1 @@
+//! Snapshots of live Postgres clusters, their restore, and their archive of WAL.
