@@ -14,7 +14,13 @@ const FACES: [&str; 3] = ["repo-cli", "repo-mount", "repo-serve"];
 const OWNED: &[(&[&str], &[&str])] = &[
     (
         &["object_store"],
-        &["repo-store", "repo-testkit", "repo-tables", "repo-postgres"],
+        &[
+            "repo-store",
+            "repo-testkit",
+            "repo-tables",
+            "repo-postgres",
+            "repo-mount",
+        ],
     ),
     (
         &[
@@ -33,6 +39,7 @@ const OWNED: &[(&[&str], &[&str])] = &[
         &["repo-format"],
     ),
     (&["bincode"], &["repo-core"]),
+    (&["fuser"], &["repo-mount"]),
     (
         &["clap", "clap_complete", "indicatif", "tracing-subscriber"],
         &FACES,
