@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, repair, restore, snapshot,
-    snapshots, stats, tag, undo,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, repair, restore,
+    snapshot, snapshots, stats, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 

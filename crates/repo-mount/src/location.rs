@@ -85,7 +85,8 @@ mod tests {
             let location = join(&Path::from("dir"), name);
             let (dir, part) = location.as_ref().split_once('/').unwrap_or_default();
             assert_eq!(dir, "dir");
-            let found = part.as_bytes() == name || decoded(part.as_bytes()).as_deref() == Some(name);
+            let found =
+                part.as_bytes() == name || decoded(part.as_bytes()).as_deref() == Some(name);
             assert!(found, "{location}");
         }
     }

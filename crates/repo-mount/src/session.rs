@@ -66,9 +66,9 @@ impl Mount {
             Some(id) => {
                 let known = repository.snapshots();
                 let mut named = known.into_iter().filter(|known| known.snapshot.id() == *id);
-                let named = named.next().ok_or_else(|| CoreError::UnknownSnapshot {
-                    id: id.to_hex(),
-                })?;
+                let named = named
+                    .next()
+                    .ok_or_else(|| CoreError::UnknownSnapshot { id: id.to_hex() })?;
                 Shown::Snapshot(Box::new(named))
             }
         };

@@ -146,7 +146,9 @@ fn pieces(file: FileReader, range: Range<u64>) -> BoxStream<'static, Result<Byte
             return Ok(None);
         }
         let left = range.end - range.start;
-        let len = usize::try_from(left).unwrap_or(usize::MAX).min(STREAM_PIECE);
+        let len = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(STREAM_PIECE);
         let source = Arc::clone(&file);
         let read = tokio::task::spawn_blocking(move || source.read(range.start, len));
         let piece = read.await?.map_err(failed)?;
@@ -192,7 +194,10 @@ impl ObjectStore for SnapshotStore {
         };
         let payload = match options.head {
             true => stream::empty().boxed(),
-            false => pieces(self.inner.reader.file(&entry).map_err(failed)?, range.clone()),
+            false => pieces(
+                self.inner.reader.file(&entry).map_err(failed)?,
+                range.clone(),
+            ),
         };
         Ok(GetResult {
             payload: GetResultPayload::Stream(payload),
@@ -219,15 +224,18 @@ impl ObjectStore for SnapshotStore {
             let walk = Walk {
                 open: top.map(|top| (prefix, top, 0)).into_iter().collect(),
             };
-            Ok::<_, Error>(stream::try_unfold((store, walk), |(store, mut walk)| async {
-                if walk.open.is_empty() {
-                    return Ok(None);
-                }
-                let step = move |inner: &Inner| walk.page(inner).map(|page| (page, walk));
-                let (page, walk) = store.blocking(step).await?;
-                let page = stream::iter(page.into_iter().map(Ok));
-                Ok::<_, Error>(Some((page, (store, walk))))
-            }))
+            Ok::<_, Error>(stream::try_unfold(
+                (store, walk),
+                |(store, mut walk)| async {
+                    if walk.open.is_empty() {
+                        return Ok(None);
+                    }
+                    let step = move |inner: &Inner| walk.page(inner).map(|page| (page, walk));
+                    let (page, walk) = store.blocking(step).await?;
+                    let page = stream::iter(page.into_iter().map(Ok));
+                    Ok::<_, Error>(Some((page, (store, walk))))
+                },
+            ))
         };
         let pages = stream::once(walk).flat_map(|pages| match pages {
             Ok(pages) => pages.boxed(),

@@ -13,5 +13,6 @@ mod gc;
 mod json;
 mod keys;
 mod lists;
+mod mount;
 mod restore;
 mod streams;

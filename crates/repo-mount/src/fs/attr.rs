@@ -40,7 +40,12 @@ pub(super) fn of_entry(ino: u64, entry: &Entry) -> FileAttr {
 }
 
 /// Attributes of a list of snapshots, or of a link in one.
-pub(super) fn of_list(ino: u64, link: Option<&str>, time: SystemTime, owner: (u32, u32)) -> FileAttr {
+pub(super) fn of_list(
+    ino: u64,
+    link: Option<&str>,
+    time: SystemTime,
+    owner: (u32, u32),
+) -> FileAttr {
     let size = link.map_or(DIRECTORY, |target| target.len() as u64);
     FileAttr {
         ino: INodeNo(ino),

@@ -274,6 +274,9 @@ mod tests {
         inodes.slots.insert(wanted, other);
         let ino = inodes.entry(at(77, 1), 0, &file(), true);
         assert_ne!(split(ino).0, wanted);
-        assert_eq!(inodes.place(ino).map(|place| place.leaf), Some(BlobId([1; 32])));
+        assert_eq!(
+            inodes.place(ino).map(|place| place.leaf),
+            Some(BlobId([1; 32]))
+        );
     }
 }

@@ -123,7 +123,10 @@ impl Layout {
     fn link(&mut self, inodes: &Inodes, place: &[String], name: &str, target: &str) {
         let list = self.list(inodes, place);
         let number = inodes.list((place, name, target));
-        let known = self.lists.get(&list).and_then(|list| list.names.get(name.as_bytes()));
+        let known = self
+            .lists
+            .get(&list)
+            .and_then(|list| list.names.get(name.as_bytes()));
         if matches!(known, Some((_, Item::List | Item::Snapshot))) {
             return;
         }

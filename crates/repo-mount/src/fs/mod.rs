@@ -155,7 +155,9 @@ impl Fs {
         let mut roots = lock(&self.roots);
         for known in snapshots {
             let number = inodes.snapshot(&known.snapshot.id().0);
-            roots.entry(number).or_insert_with(|| Arc::new(known.snapshot.root.clone()));
+            roots
+                .entry(number)
+                .or_insert_with(|| Arc::new(known.snapshot.root.clone()));
         }
     }
 

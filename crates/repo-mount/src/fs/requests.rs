@@ -49,7 +49,14 @@ impl Rows for ReplyDirectoryPlus {
     const HELD: bool = true;
     fn take(&mut self, row: &Row<'_>) -> bool {
         let name = OsStr::from_bytes(row.name);
-        !self.add(row.attr.ino, row.next, name, &row.ttl, &row.attr, GENERATION)
+        !self.add(
+            row.attr.ino,
+            row.next,
+            name,
+            &row.ttl,
+            &row.attr,
+            GENERATION,
+        )
     }
 }
 
