@@ -107,3 +107,7 @@ pub(crate) const READ_AHEAD_START: u64 = 256 << 10;
 pub(crate) const READ_AHEAD_SLACK: u64 = 2 << 20;
 /// Threads that read ahead.
 pub(crate) const READ_AHEAD_TASKS: usize = 6;
+/// Pieces of memory for segments that a reader keeps for the next ones.
+pub(crate) const READER_SPARE_MAX: usize = 6;
+/// Longest of them that it keeps, in bytes.
+pub(crate) const READER_SPARE_EACH: usize = 4 << 20;

@@ -24,3 +24,5 @@ pub(crate) const LIST_TTL: Duration = Duration::from_secs(1);
 pub(crate) const CONTENT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest name in a directory, in bytes.
 pub(crate) const NAME_MAX: usize = 255;
+/// Earlier lists of snapshots that are kept for listings under way.
+pub(crate) const LAYOUTS_KEPT: usize = 4;

@@ -4,7 +4,7 @@
 //! that was opened.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
 use repo_core::{SnapshotRef, Timestamp};
@@ -36,7 +36,8 @@ pub(super) struct Layout {
     pub(super) head: u64,
     lists: HashMap<u64, List>,
     links: HashMap<u64, String>,
-    /// When the newest snapshot was taken.
+    /// When the newest snapshot was taken, and a mark of the state below the millisecond: the kernel
+    /// takes a list for unchanged while its time is.
     pub(super) time: SystemTime,
 }
 
@@ -57,9 +58,8 @@ impl Layout {
         for known in &by_time {
             layout.add(inodes, known);
         }
-        if let Some(newest) = by_time.last() {
-            layout.time = attr::time(timestamp(newest.snapshot.time_ms));
-        }
+        let newest = by_time.last().map_or(0, |newest| newest.snapshot.time_ms);
+        layout.time = attr::time(timestamp(newest)) + Duration::from_nanos(head % 1_000_000);
         layout
     }
 
@@ -137,6 +137,11 @@ impl Layout {
     fn put(&mut self, list: u64, name: &str, number: u64, item: Item) {
         let list = self.lists.entry(list).or_default();
         list.names.insert(name.as_bytes().to_vec(), (number, item));
+    }
+
+    /// Names the state within 31 bits; never 0.
+    pub(super) fn mark(&self) -> u64 {
+        (self.head & 0x3fff_ffff) + 1
     }
 
     pub(super) fn get(&self, ino: u64) -> Option<&List> {

@@ -8,9 +8,8 @@ mod inodes;
 mod layout;
 mod requests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -19,7 +18,7 @@ use lru::LruCache;
 use repo_core::{Entry, EntryType, FileReader, Leaf, Reader, Repository, SnapshotRef};
 use tokio::runtime::Handle;
 
-use crate::limits::{OPEN_FILES, REFRESH_EVERY, REFRESH_TIMEOUT};
+use crate::limits::{LAYOUTS_KEPT, OPEN_FILES, REFRESH_EVERY, REFRESH_TIMEOUT};
 use inodes::{Inodes, Kind, LeafOf, ROOT};
 use layout::Layout;
 
@@ -46,19 +45,18 @@ pub(crate) struct Fs {
     /// Root entries of the snapshots shown, by number.
     roots: Mutex<HashMap<u64, Arc<Entry>>>,
     files: Mutex<LruCache<u64, Arc<FileReader>>>,
-    /// Lists that are open for reading, as they were when they were opened.
-    open: Mutex<HashMap<u64, Arc<Layout>>>,
-    next_open: AtomicU64,
 }
 
 struct Lists {
     layout: Arc<Layout>,
+    /// Those before it, for listings that began with one of them.
+    before: VecDeque<Arc<Layout>>,
     checked: Instant,
 }
 
 /// What a number stands for.
 enum Node {
-    List(Arc<Layout>),
+    List,
     Link(Arc<Layout>),
     Entry(Found),
 }
@@ -121,12 +119,11 @@ impl Fs {
             inodes: Mutex::new(inodes),
             lists: Mutex::new(Lists {
                 layout,
+                before: VecDeque::new(),
                 checked: Instant::now(),
             }),
             roots: Mutex::default(),
             files: Mutex::new(LruCache::new(files)),
-            open: Mutex::default(),
-            next_open: AtomicU64::new(1),
             shown,
         };
         match &fs.shown {
@@ -151,7 +148,11 @@ impl Fs {
         let mut snapshots = self.repository.snapshots();
         snapshots.retain(|known| filter(known));
         let inodes = lock(&self.inodes);
-        lists.layout = Arc::new(Layout::new(&inodes, head, &snapshots));
+        let layout = Arc::new(Layout::new(&inodes, head, &snapshots));
+        lists
+            .before
+            .push_front(std::mem::replace(&mut lists.layout, layout));
+        lists.before.truncate(LAYOUTS_KEPT);
         let mut roots = lock(&self.roots);
         for known in snapshots {
             let number = inodes.snapshot(&known.snapshot.id().0);
@@ -164,6 +165,14 @@ impl Fs {
     /// The lists as they are known.
     fn layout(&self) -> Arc<Layout> {
         Arc::clone(&lock(&self.lists).layout)
+    }
+
+    /// The lists of the state that `mark` names, if they are known yet.
+    fn marked_layout(&self, mark: u64) -> Arc<Layout> {
+        let lists = lock(&self.lists);
+        let mut all = std::iter::once(&lists.layout).chain(&lists.before);
+        let marked = all.find(|layout| layout.mark() == mark);
+        Arc::clone(marked.unwrap_or(&lists.layout))
     }
 
     /// The lists, after a look at the log when the last is some time ago. Only one thread looks; a
@@ -202,7 +211,7 @@ impl Fs {
             Kind::List => {
                 let layout = self.layout();
                 if layout.get(ino).is_some() {
-                    return Ok(Node::List(layout));
+                    return Ok(Node::List);
                 }
                 match layout.target(ino) {
                     Some(_) => Ok(Node::Link(layout)),
@@ -224,7 +233,7 @@ impl Fs {
     fn found(&self, ino: u64) -> Result<Found, Errno> {
         match self.node(ino)? {
             Node::Entry(found) => Ok(found),
-            Node::List(_) => Err(Errno::EISDIR),
+            Node::List => Err(Errno::EISDIR),
             Node::Link(_) => Err(Errno::EINVAL),
         }
     }
@@ -232,7 +241,10 @@ impl Fs {
     fn attr(&self, ino: u64) -> Result<(FileAttr, bool), Errno> {
         Ok(match self.node(ino)? {
             Node::Entry(found) => (attr::of_entry(ino, found.entry()?), true),
-            Node::List(layout) => (attr::of_list(ino, None, layout.time, self.owner), false),
+            Node::List => {
+                let time = self.current_layout().time;
+                (attr::of_list(ino, None, time, self.owner), false)
+            }
             Node::Link(layout) => {
                 let target = layout.target(ino);
                 (attr::of_list(ino, target, layout.time, self.owner), false)

@@ -3,19 +3,16 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fuser::{
-    Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    Errno, FileAttr, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use super::attr;
 use super::inodes::LeafOf;
-use super::layout::Layout;
 use super::{Found, Fs, Node, failed, lock};
 use crate::limits::{BACKGROUND, CONTENT_TTL, LIST_TTL, NAME_MAX};
 
@@ -61,7 +58,7 @@ impl Rows for ReplyDirectoryPlus {
 }
 
 impl Fs {
-    fn rows<R: Rows>(&self, ino: u64, open: u64, from: u64, rows: &mut R) -> Result<(), Errno> {
+    fn rows<R: Rows>(&self, ino: u64, from: u64, rows: &mut R) -> Result<(), Errno> {
         // `.` and `..`, whose numbers the kernel does not look at.
         for (at, name) in [&b"."[..], b".."].into_iter().enumerate() {
             let next = at as u64 + 1;
@@ -78,28 +75,32 @@ impl Fs {
                 }
             }
         }
-        let from = from.saturating_sub(2);
-        let opened = lock(&self.open).get(&open).map(Arc::clone);
-        match (self.node(ino)?, opened) {
-            (Node::Entry(found), _) => self.entries(ino, &found, from, rows),
-            (Node::List(layout), opened) => {
-                self.names(&opened.unwrap_or(layout), ino, from, rows);
+        match self.node(ino)? {
+            Node::Entry(found) => self.entries(ino, &found, from.saturating_sub(2), rows),
+            Node::List => {
+                self.names(ino, from, rows);
                 Ok(())
             }
-            (Node::Link(_), _) => Err(Errno::ENOTDIR),
+            Node::Link(_) => Err(Errno::ENOTDIR),
         }
     }
 
-    fn names<R: Rows>(&self, layout: &Layout, ino: u64, from: u64, rows: &mut R) {
+    /// Names in a list. Where a listing goes on is a place in the list as it was when it began.
+    fn names<R: Rows>(&self, ino: u64, from: u64, rows: &mut R) {
+        const PLACE_BITS: u32 = 32;
+        let (layout, skip) = match from >> PLACE_BITS {
+            0 => (self.current_layout(), 0),
+            mark => (self.marked_layout(mark), from & ((1 << PLACE_BITS) - 1)),
+        };
         let Some(list) = layout.get(ino) else { return };
-        let skip = usize::try_from(from).unwrap_or(usize::MAX);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         for (at, (name, (ino, item))) in list.names.iter().enumerate().skip(skip) {
-            let Some(attr) = self.item(layout, *ino, item) else {
+            let Some(attr) = self.item(&layout, *ino, item) else {
                 continue;
             };
             let row = Row {
                 name,
-                next: at as u64 + 3,
+                next: layout.mark() << PLACE_BITS | (at as u64 + 1),
                 attr,
                 ttl: LIST_TTL,
             };
@@ -153,7 +154,7 @@ impl Fs {
                 // What is not there never will be.
                 Ok(Some((attr.unwrap_or_else(attr::absent), CONTENT_TTL)))
             }
-            Node::List(_) => {
+            Node::List => {
                 let layout = self.current_layout();
                 let list = layout.get(parent).ok_or(Errno::ESTALE)?;
                 let known = list.names.get(name);
@@ -170,7 +171,7 @@ impl Fs {
                 let target = layout.target(ino).ok_or(Errno::ESTALE)?;
                 Ok(target.as_bytes().to_vec())
             }
-            Node::List(_) => Err(Errno::EINVAL),
+            Node::List => Err(Errno::EINVAL),
             Node::Entry(found) => found.entry()?.target.clone().ok_or(Errno::EINVAL),
         }
     }
@@ -216,6 +217,7 @@ impl Filesystem for Fs {
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
         ] {
             if config.add_capabilities(wanted).is_err() {
                 tracing::debug!(?wanted, "the kernel does not offer this");
@@ -281,43 +283,21 @@ impl Filesystem for Fs {
         }
     }
 
-    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.node(ino.0) {
-            Ok(Node::Entry(_)) => {
-                let keep = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-                reply.opened(FileHandle(0), keep);
-            }
-            Ok(Node::List(_)) => {
-                let number = self.next_open.fetch_add(1, Ordering::Relaxed);
-                lock(&self.open).insert(number, self.current_layout());
-                reply.opened(FileHandle(number), FopenFlags::empty());
-            }
-            Ok(Node::Link(_)) => reply.error(Errno::ENOTDIR),
-            Err(error) => reply.error(error),
-        }
-    }
-
-    fn releasedir(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        open: FileHandle,
-        _: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        lock(&self.open).remove(&open.0);
-        reply.ok();
+    /// Nor are directories. The kernel keeps their listings until their time changes, which that of
+    /// a list of snapshots does.
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
     }
 
     fn readdir(
         &self,
         _: &Request,
         ino: INodeNo,
-        open: FileHandle,
+        _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match self.rows(ino.0, open.0, offset, &mut reply) {
+        match self.rows(ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(error),
         }
@@ -327,11 +307,11 @@ impl Filesystem for Fs {
         &self,
         _: &Request,
         ino: INodeNo,
-        open: FileHandle,
+        _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        match self.rows(ino.0, open.0, offset, &mut reply) {
+        match self.rows(ino.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(error),
         }

@@ -10,6 +10,7 @@ use lru::LruCache;
 use repo_format::{BlobId, BlobKind, KeyRing};
 
 use crate::error::{Error, Result};
+use crate::limits::{READER_SPARE_EACH, READER_SPARE_MAX};
 use crate::repository::{DecodedSegment, SegmentAddress};
 
 /// The most recently used values whose weights stay within a budget.
@@ -48,16 +49,46 @@ impl<K: Hash + Eq, V> Weighted<K, V> {
     }
 }
 
+/// Memory of segments that are no longer held, for the next ones: fresh memory costs a good part of
+/// what decoding does, and returned memory stays with the thread that returned it.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Vec<DecodedSegment>>);
+
+impl Spare {
+    pub(super) fn take(&self) -> DecodedSegment {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.pop().unwrap_or_default()
+    }
+
+    fn give(&self, segment: DecodedSegment) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < READER_SPARE_MAX && segment.raw.capacity() <= READER_SPARE_EACH {
+            spare.push(segment);
+        }
+    }
+}
+
 /// A decoded segment, and the ids of those of its chunks that were asked for.
 pub(super) struct Held {
     segment: DecodedSegment,
     ids: Box<[OnceLock<BlobId>]>,
+    spare: Arc<Spare>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.spare.give(std::mem::take(&mut self.segment));
+    }
 }
 
 impl Held {
-    fn new(segment: DecodedSegment) -> Self {
+    fn new(segment: DecodedSegment, spare: Arc<Spare>) -> Self {
         let ids = segment.ends.iter().map(|_| OnceLock::new()).collect();
-        Self { segment, ids }
+        Self {
+            segment,
+            ids,
+            spare,
+        }
     }
 
     /// Where the chunk `id` lies in the raw bytes, when it is the one at `ordinal`. Its bytes are
@@ -78,6 +109,7 @@ impl Held {
 /// Decoded segments that several readers share.
 pub(super) struct Segments {
     state: Mutex<State>,
+    spare: Arc<Spare>,
 }
 
 struct State {
@@ -100,14 +132,16 @@ impl Segments {
         };
         Self {
             state: Mutex::new(state),
+            spare: Arc::default(),
         }
     }
 
-    /// The segment at `address`. When no thread has it or is reading it, `read` does.
+    /// The segment at `address`. When no thread has it or is reading it, `read` does, into memory it is
+    /// given.
     pub(super) fn get(
         &self,
         address: &SegmentAddress,
-        read: impl FnOnce() -> Result<DecodedSegment>,
+        read: impl FnOnce(DecodedSegment) -> Result<DecodedSegment>,
     ) -> Result<Arc<Held>> {
         let pending = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,9 +165,9 @@ impl Segments {
                 pending,
             },
         };
-        match read() {
+        match read(self.spare.take()) {
             Ok(segment) => {
-                let held = Arc::new(Held::new(segment));
+                let held = Arc::new(Held::new(segment, Arc::clone(&self.spare)));
                 claim.settle(Ok(Arc::clone(&held)));
                 Ok(held)
             }
@@ -257,7 +291,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     start.wait();
-                    let held = segments.get(&address(1), || {
+                    let held = segments.get(&address(1), |_| {
                         reads.fetch_add(1, Ordering::Relaxed);
                         Ok(segment(10))
                     });
@@ -271,12 +305,12 @@ mod tests {
     #[test]
     fn a_failure_is_everybodys_and_not_kept() {
         let segments = Segments::new(100);
-        let failed = segments.get(&address(1), || Err(Error::Cancelled));
+        let failed = segments.get(&address(1), |_| Err(Error::Cancelled));
         assert!(
             matches!(failed, Err(Error::Shared { source }) if matches!(*source, Error::Cancelled))
         );
         assert!(!segments.knows(&address(1)));
-        assert!(segments.get(&address(1), || Ok(segment(5))).is_ok());
+        assert!(segments.get(&address(1), |_| Ok(segment(5))).is_ok());
         assert!(segments.knows(&address(1)));
     }
 
@@ -284,7 +318,7 @@ mod tests {
     fn a_reader_that_unwinds_leaves_nobody_waiting() {
         let segments = Segments::new(100);
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            drop(segments.get(&address(1), || std::panic::resume_unwind(Box::new(()))));
+            drop(segments.get(&address(1), |_| std::panic::resume_unwind(Box::new(()))));
         }));
         assert!(unwound.is_err() && !segments.knows(&address(1)));
     }

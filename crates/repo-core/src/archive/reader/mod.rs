@@ -273,10 +273,9 @@ impl Reader {
 
     /// The decoded segment at `address`, read once for all who want it.
     fn segment(&self, address: &SegmentAddress) -> Result<Arc<Held>> {
-        self.shared.segments.get(address, || {
+        self.shared.segments.get(address, |mut segment| {
             let (_, trees) = self.trees()?;
             let mut buffers: ReadBuffers = self.shared.ahead.buffers();
-            let mut segment = crate::repository::DecodedSegment::default();
             let segments = &self.shared.repository.inner.segments;
             let read = segments.read(trees.index(), address, &mut buffers, &mut segment);
             self.shared.ahead.give(buffers);
