@@ -92,3 +92,5 @@ pub(crate) const REPACK_GAP: u64 = 256 << 10;
 pub(crate) const STAGED_GRACE_MIN_MS: i64 = 60 * 60 * 1000;
 /// Objects deleted at once.
 pub(crate) const DELETES: usize = 16;
+/// Components of a path that an adapter puts into a snapshot.
+pub(crate) const BUILD_DEPTH_MAX: usize = 256;
