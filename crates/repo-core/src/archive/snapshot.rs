@@ -137,6 +137,21 @@ impl<'j> Job<'j> {
     fn root(&self) -> Option<&'j Entry> {
         self.parent.map(|parent| &parent.root)
     }
+
+    /// Does the work and stores what the workers hold then. `None`, and the run has failed, when
+    /// there is no tree.
+    fn done(&self, work: impl FnOnce(&Self) -> Result<Option<Assembled>>) -> Option<Assembled> {
+        let done = work(self).and_then(|assembled| {
+            if assembled.is_some() {
+                self.workers.flush(self.run)?;
+            }
+            Ok(assembled)
+        });
+        done.unwrap_or_else(|error| {
+            self.run.fail(error);
+            None
+        })
+    }
 }
 
 /// What every kind of snapshot shares: parent, session, commit.
@@ -168,21 +183,12 @@ pub(super) fn take(
     let run = Run::new(repository, &session, &trees, options, Arc::clone(progress));
     let workers = Workers::default();
     let root = parent.as_ref().map(|known| &known.snapshot.root);
-    let mut assembled = None;
     let job = Job {
         run: &run,
         workers: &workers,
         parent: parent.as_ref().map(|known| &*known.snapshot),
     };
-    match work(&job) {
-        Ok(done) => assembled = done,
-        Err(error) => run.fail(error),
-    }
-    if assembled.is_some()
-        && let Err(error) = workers.flush(&run)
-    {
-        run.fail(error);
-    }
+    let assembled = job.done(work);
     drop(workers);
     let counted = run.finish()?;
     let assembled = assembled.ok_or(Error::Internal { what: "tree" })?;
