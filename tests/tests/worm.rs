@@ -268,7 +268,8 @@ async fn adding_objects_is_all_a_writer_needs() {
     let first = repository.snapshots()[0].snapshot.id();
     let plan = plan_forget_ids(&repository.snapshots(), &[first], GroupBy::default());
     let plan = plan.expect("a plan");
-    let forgotten = repository.forget(&plan, &ForgetOptions::default(), "forget");
+    let options = ForgetOptions::default();
+    let forgotten = repository.forget(&plan, &options, "forget");
     let commit = forgotten.await.expect("a forget").commit.expect("a commit");
     let undone = repository.undo(commit, "undo", Arc::new(Quiet));
     undone.await.expect("an undo");
