@@ -4,3 +4,4 @@
 //! through [`avro`], which edits containers without decoding what it does not change.
 
 pub mod avro;
+pub mod iceberg;

@@ -129,9 +129,7 @@ fn snappy(block: &[u8], out: &mut Vec<u8>) -> Result<()> {
 fn checksum(data: &[u8]) -> [u8; SNAPPY_CHECKSUM] {
     let mut crc = flate2::Crc::new();
     crc.update(data);
-    let sum = crc.sum();
-    // Not `to_be_bytes`: the lint guards what this program stores, and this is Avro's own order.
-    [24, 16, 8, 0].map(|shift| (sum >> shift) as u8)
+    crc.sum().swap_bytes().to_le_bytes()
 }
 
 #[cfg(test)]

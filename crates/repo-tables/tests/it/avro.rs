@@ -20,10 +20,10 @@ enum Of {
     Text,
     Bytes,
     Fixed(usize),
-    Optional(Box<Of>),
-    Array(Box<Of>),
-    Map(Box<Of>),
-    Record(Vec<Of>),
+    Optional(Box<Self>),
+    Array(Box<Self>),
+    Map(Box<Self>),
+    Record(Vec<Self>),
 }
 
 fn of() -> impl Strategy<Value = Of> {
@@ -354,9 +354,6 @@ fn what_is_no_container_is_named() {
         // A cut between header and blocks is a container without records.
         assert!(cut.is_err() || cut == Ok(0), "{length}: {cut:?}");
     }
-    let mut other = file.clone();
-    *other.last_mut().expect("a byte") ^= 1;
-    assert!(matches!(reads(&other), Err(Error::Malformed(_))));
     let codec = raw_container(schema, "null", &[]);
     let text = String::from_utf8(codec).expect("ascii");
     let unknown = text.replace("\x08null", "\x08lzma");
@@ -364,6 +361,9 @@ fn what_is_no_container_is_named() {
         reads(unknown.as_bytes()),
         Err(Error::UnknownCodec("lzma".to_owned()))
     );
+    let mut other = file;
+    *other.last_mut().expect("a byte") ^= 1;
+    assert!(matches!(reads(&other), Err(Error::Malformed(_))));
 }
 
 #[test]
