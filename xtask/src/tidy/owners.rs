@@ -20,18 +20,21 @@ const OWNED: &[(&[&str], &[&str])] = &[
         &[
             "ring",
             "blake3",
-            "zstd",
-            "zstd-safe",
             "argon2",
             "aes-gcm",
             "chacha20poly1305",
             "sha2",
             "hkdf",
             "lz4_flex",
-            "flate2",
         ],
         &["repo-format"],
     ),
+    // Metadata of tables is compressed, too.
+    (
+        &["zstd", "zstd-safe", "flate2", "snap"],
+        &["repo-format", "repo-tables"],
+    ),
+    (&["parquet"], &["repo-tables"]),
     (&["bincode"], &["repo-core"]),
     (
         &["clap", "clap_complete", "indicatif", "tracing-subscriber"],
