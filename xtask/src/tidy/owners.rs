@@ -25,13 +25,15 @@ const OWNED: &[(&[&str], &[&str])] = &[
             "argon2",
             "aes-gcm",
             "chacha20poly1305",
-            "sha2",
             "hkdf",
             "lz4_flex",
             "flate2",
         ],
         &["repo-format"],
     ),
+    // Checksums for readers of a manifest.
+    (&["sha2"], &["repo-format", "repo-tables"]),
+    (&["parquet"], &["repo-tables"]),
     (&["bincode"], &["repo-core"]),
     (
         &["clap", "clap_complete", "indicatif", "tracing-subscriber"],
