@@ -104,7 +104,10 @@ fn below(lake: &Lake, root: &Location, found: &mut Vec<Found>) -> Result<()> {
     while let Some((place, depth)) = queue.pop() {
         seen += 1;
         if seen > DISCOVERY_DIRECTORIES_MAX {
-            return Err(Error::malformed(root, "it has too many directories to search for tables"));
+            return Err(Error::malformed(
+                root,
+                "it has too many directories to search for tables",
+            ));
         }
         let (format, directories) = format(lake, &place)?;
         if let Some(format) = format {

@@ -12,12 +12,16 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
 use repo_core::Timestamp;
 use tokio::runtime::Handle;
 
 use crate::error::{BoxError, Error, Result};
-use crate::limits::{ANSWER_TIMEOUT, ATTEMPTS_MAX, READ_SIZE, REQUESTS_MAX, RETRY_DELAY, UPLOAD_PART};
+use crate::limits::{
+    ANSWER_TIMEOUT, ATTEMPTS_MAX, READ_SIZE, REQUESTS_MAX, RETRY_DELAY, UPLOAD_PART,
+};
 use crate::location::Location;
 
 /// What a store knows about an object.
@@ -306,6 +310,28 @@ impl Lake {
             set_modified(&local, modified).map_err(|error| failed("write", place, error))?;
         }
         Ok(size)
+    }
+
+    /// Writes an object of `size` bytes where none is. Says whether it did: somebody else may have been
+    /// first. An object of many parts cannot be refused by its store, so it is looked for just before.
+    pub fn create(&self, place: &Location, source: &mut dyn Read, size: u64) -> Result<bool> {
+        if size >= UPLOAD_PART as u64 {
+            return match self.head(place) {
+                Err(Error::NotFound { .. }) => self.write(place, source, None).map(|_| true),
+                there => there.map(|_| false),
+            };
+        }
+        let (client, path) = (self.client(place)?, path(place)?);
+        let part = next_part(place, source)?;
+        self.wait("write", place, async || {
+            let payload = PutPayload::from_bytes(part.clone());
+            let options = PutOptions::from(PutMode::Create);
+            match client.put_opts(&path, payload, options).await {
+                Ok(_) => Ok(true),
+                Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Deletes an object; that it is not there is as good.

@@ -10,22 +10,31 @@
 
 mod content;
 mod delta;
+mod diff;
 mod discover;
+mod drill;
 mod error;
+mod export;
 mod lake;
 pub mod limits;
 mod location;
+mod manifest;
 mod record;
 mod restore;
 mod saved;
 mod snapshot;
 mod table;
+mod windows;
 
-pub use discover::{Found, Source, discover};
-pub use error::{Error, Result};
 pub use delta::{DeltaOptions, pin as pin_delta};
+pub use diff::{TableDiff, diff_tables};
+pub use discover::{Found, Source, discover};
+pub use drill::{Drilled, drill_table};
+pub use error::{Error, Result};
+pub use export::{ExportedTable, export_table};
 pub use lake::{Lake, ObjectInfo};
 pub use location::Location;
+pub use manifest::{BackupType, Manifest, ManifestFile, ManifestTotals, TableManifest, manifest};
 pub use record::{ColumnRecord, FileRecord, RECORD_VERSION, TableRecord};
 pub use restore::{RestoredTable, TableRestore};
 pub use saved::{choose_tables, read_files, read_tables};

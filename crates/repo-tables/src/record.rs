@@ -138,10 +138,16 @@ pub(crate) fn tree_path(table: &Location, file: &Location) -> String {
 
 /// The records of a table's files, from their lines.
 pub(crate) fn parse_files(name: &str, lines: &[u8]) -> Result<Vec<FileRecord>> {
-    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
     let records = lines.map(|line| {
         serde_json::from_slice(line).map_err(|error| {
-            Error::undecodable(format!("{TABLES}/{name}/{LIST_FILE}"), "a line is no file", error)
+            Error::undecodable(
+                format!("{TABLES}/{name}/{LIST_FILE}"),
+                "a line is no file",
+                error,
+            )
         })
     });
     records.collect()

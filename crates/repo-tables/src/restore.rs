@@ -7,6 +7,8 @@
 mod delta;
 mod write;
 
+pub(crate) use write::same_bytes;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,8 +56,9 @@ impl TableRestore<'_> {
             return Err(self.refuse("it is an Iceberg table, which this version does not restore"));
         }
         let in_place = Location::parse(&self.table.location)? == *self.target;
-        let (inside, outside): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|file| file.path.starts_with("table/"));
+        let (inside, outside): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .partition(|file| file.path.starts_with("table/"));
         if let Some(file) = outside.first().filter(|_| !in_place) {
             return Err(self.refuse(&format!(
                 "its log refers to {} outside of it, so that it works at its own place only",
@@ -128,7 +131,10 @@ impl TableRestore<'_> {
             self.repository
                 .restore(self.view, source.as_bytes(), &written, &options, progress);
         let report = restoring.await?;
-        let bad = report.findings.iter().find(|finding| finding.severity > Severity::Note);
+        let bad = report
+            .findings
+            .iter()
+            .find(|finding| finding.severity > Severity::Note);
         if let Some(finding) = bad {
             return Err(Error::Object {
                 operation: "restore",

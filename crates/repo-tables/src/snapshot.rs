@@ -10,7 +10,7 @@ mod store;
 use std::sync::Arc;
 
 use repo_core::{
-    Builder, BuildOptions, PathBytes, Progress, Repository, SnapshotOptions, SnapshotReport,
+    BuildOptions, Builder, PathBytes, Progress, Repository, SnapshotOptions, SnapshotReport,
 };
 
 use crate::delta::{self, DeltaOptions};

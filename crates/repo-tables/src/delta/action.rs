@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn lines_are_decoded_by_what_they_hold() {
-        let add = br#"{"add":{"path":"p=1/f","partitionValues":{"p":"1"},"size":5,"dataChange":true,
+        let add =
+            br#"{"add":{"path":"p=1/f","partitionValues":{"p":"1"},"size":5,"dataChange":true,
             "modificationTime":1,"stats":"{\"numRecords\":3,\"x\":[]}","tags":null}}"#;
         let Some(Action::Add(add)) = decode(add).expect("an action") else {
             panic!("not an add");

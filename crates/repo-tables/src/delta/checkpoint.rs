@@ -3,21 +3,17 @@
 //! A row is one action, and the columns of all others are null in it. Columns are read side by side, so
 //! many rows at once as [`CHECKPOINT_ROWS`]; the file is read in windows, which adjacent pages share.
 
-use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use bytes::{Bytes, BytesMut};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, FileReader, Length, RowGroupReader};
+use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
 
 use super::action::{Action, Add, Metadata, Protocol, Sidecar, Vector};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, ObjectInfo};
 use crate::limits::{CHECKPOINT_MAX, CHECKPOINT_ROWS};
-use crate::location::Location;
+use crate::windows::Windows;
 
 /// Calls `take` with the actions of a file.
 pub(crate) fn read(
@@ -29,9 +25,8 @@ pub(crate) fn read(
     if object.size > CHECKPOINT_MAX {
         return Err(Error::malformed(place, "it is too large"));
     }
-    let undecodable = |error: ParquetError| {
-        Error::undecodable(place, "it cannot be read as Parquet", error)
-    };
+    let undecodable =
+        |error: ParquetError| Error::undecodable(place, "it cannot be read as Parquet", error);
     let windows = Windows::new(lake, place, object.size);
     let file = SerializedFileReader::new(windows).map_err(undecodable)?;
     for number in 0..file.num_row_groups() {
@@ -39,7 +34,8 @@ pub(crate) fn read(
         let mut rows = Rows::open(group.as_ref()).map_err(undecodable)?;
         let mut left = u64::try_from(group.metadata().num_rows()).unwrap_or(0);
         while left > 0 {
-            let count = usize::try_from(left).map_or(CHECKPOINT_ROWS, |left| left.min(CHECKPOINT_ROWS));
+            let count =
+                usize::try_from(left).map_or(CHECKPOINT_ROWS, |left| left.min(CHECKPOINT_ROWS));
             rows.next(count).map_err(undecodable)?;
             for row in 0..count {
                 for action in rows.actions(row) {
@@ -211,7 +207,13 @@ impl<T: Value> Column<T> {
     fn next(&mut self, count: usize) -> Result<(), ParquetError> {
         self.rows.clear();
         if let Some(source) = &mut self.source {
-            T::read(&mut source.reader, source.defined, source.repeated, count, &mut self.rows)?;
+            T::read(
+                &mut source.reader,
+                source.defined,
+                source.repeated,
+                count,
+                &mut self.rows,
+            )?;
         }
         Ok(())
     }
@@ -221,7 +223,10 @@ impl<T: Value> Column<T> {
     }
 
     fn all(&mut self, row: usize) -> Vec<T> {
-        self.rows.get_mut(row).map(std::mem::take).unwrap_or_default()
+        self.rows
+            .get_mut(row)
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 }
 
@@ -247,10 +252,17 @@ impl Value for String {
         let ColumnReader::ByteArrayColumnReader(reader) = reader else {
             return Err(ParquetError::General("a text is no text".to_owned()));
         };
-        records(reader, defined, repeated, count, rows, |value: ByteArray| {
-            Self::from_utf8(value.data().to_vec())
-                .map_err(|_| ParquetError::General("a text is not UTF-8".to_owned()))
-        })
+        records(
+            reader,
+            defined,
+            repeated,
+            count,
+            rows,
+            |value: ByteArray| {
+                Self::from_utf8(value.data().to_vec())
+                    .map_err(|_| ParquetError::General("a text is not UTF-8".to_owned()))
+            },
+        )
     }
 }
 
@@ -267,7 +279,9 @@ impl Value for i64 {
                 records(reader, defined, repeated, count, rows, Ok)
             }
             ColumnReader::Int32ColumnReader(reader) => {
-                records(reader, defined, repeated, count, rows, |value| Ok(Self::from(value)))
+                records(reader, defined, repeated, count, rows, |value| {
+                    Ok(Self::from(value))
+                })
             }
             _ => Err(ParquetError::General("a number is no number".to_owned())),
         }
@@ -313,111 +327,4 @@ fn records<D: DataType, T>(
         }
     }
     Ok(())
-}
-
-/// Bytes of a window: small checkpoints are one request.
-const WINDOW: u64 = 4 << 20;
-
-/// Windows kept: each column that is read side by side has one, and some are left.
-const WINDOWS_MAX: usize = 24;
-
-/// An object in windows of which the last used are kept.
-#[derive(Clone)]
-struct Windows(Arc<Shared>);
-
-struct Shared {
-    lake: Lake,
-    place: Location,
-    size: u64,
-    /// By number, the last used at the end.
-    kept: Mutex<Vec<(u64, Bytes)>>,
-}
-
-impl Windows {
-    fn new(lake: &Lake, place: &Location, size: u64) -> Self {
-        Self(Arc::new(Shared {
-            lake: lake.clone(),
-            place: place.clone(),
-            size,
-            kept: Mutex::default(),
-        }))
-    }
-
-    /// The bytes from `at` to the end of its window.
-    fn from(&self, at: u64) -> Result<Bytes> {
-        let number = at / WINDOW;
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = match kept.iter().position(|(known, _)| *known == number) {
-            Some(place) => kept.remove(place).1,
-            None => {
-                let end = self.0.size.min((number + 1) * WINDOW);
-                self.0.lake.read_range(&self.0.place, number * WINDOW..end)?
-            }
-        };
-        if kept.len() >= WINDOWS_MAX {
-            kept.remove(0);
-        }
-        kept.push((number, window.clone()));
-        let skip = usize::try_from(at % WINDOW).unwrap_or(usize::MAX);
-        Ok(window.slice(skip.min(window.len())..))
-    }
-}
-
-impl Length for Windows {
-    fn len(&self) -> u64 {
-        self.0.size
-    }
-}
-
-impl ChunkReader for Windows {
-    type T = WindowReader;
-
-    fn get_read(&self, start: u64) -> Result<WindowReader, ParquetError> {
-        Ok(WindowReader {
-            windows: self.clone(),
-            at: start,
-        })
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let end = start.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.0.size) {
-            return Err(ParquetError::EOF("a part lies past the end".to_owned()));
-        }
-        let external = |error: Error| ParquetError::External(Box::new(error));
-        let first = self.from(start).map_err(external)?;
-        if first.len() >= length {
-            return Ok(first.slice(..length));
-        }
-        let mut joined = BytesMut::with_capacity(length);
-        joined.extend_from_slice(&first);
-        while joined.len() < length {
-            let next = self.from(start + joined.len() as u64).map_err(external)?;
-            if next.is_empty() {
-                return Err(ParquetError::EOF("the file became shorter".to_owned()));
-            }
-            let wanted = next.len().min(length - joined.len());
-            joined.extend_from_slice(&next[..wanted]);
-        }
-        Ok(joined.freeze())
-    }
-}
-
-/// A window reader at a position.
-struct WindowReader {
-    windows: Windows,
-    at: u64,
-}
-
-impl Read for WindowReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at >= self.windows.0.size {
-            return Ok(0);
-        }
-        let bytes = self.windows.from(self.at).map_err(io::Error::other)?;
-        let length = buffer.len().min(bytes.len());
-        buffer[..length].copy_from_slice(&bytes[..length]);
-        self.at += length as u64;
-        Ok(length)
-    }
 }

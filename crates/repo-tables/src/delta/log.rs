@@ -246,7 +246,9 @@ impl Listing {
     /// is best: writers of the others may have raced.
     fn checkpoint(&mut self, version: i64) -> Option<(i64, Checkpoint)> {
         let last = |map: &BTreeMap<i64, ObjectInfo>| {
-            map.range(..=version).next_back().map(|(version, _)| *version)
+            map.range(..=version)
+                .next_back()
+                .map(|(version, _)| *version)
         };
         let complete = self.parts.iter().rev().find(|((of, parts), known)| {
             *of <= version && known.len() == usize::try_from(*parts).unwrap_or(usize::MAX)

@@ -95,7 +95,10 @@ fn check_protocol(location: &Location, protocol: &Protocol) -> Result<()> {
     };
     let features = protocol.reader_features.iter();
     let features = features.chain(&protocol.writer_features);
-    if features.clone().any(|f| CATALOG_FEATURES.contains(&f.as_str())) {
+    if features
+        .clone()
+        .any(|f| CATALOG_FEATURES.contains(&f.as_str()))
+    {
         return Err(refuse(
             "its commits are managed by a catalog, and the log alone does not tell which of them \
              count"
@@ -143,7 +146,10 @@ fn log_files(log: &Log, sidecars: &mut Vec<TableFile>) -> Vec<TableFile> {
     for sum in &log.sums {
         files.push(file(sum, FileKind::Statistics, true));
     }
-    let parts = log.checkpoint.iter().flat_map(|checkpoint| &checkpoint.parts);
+    let parts = log
+        .checkpoint
+        .iter()
+        .flat_map(|checkpoint| &checkpoint.parts);
     files.extend(parts.map(|part| file(part, FileKind::Checkpoint, false)));
     files.append(sidecars);
     files

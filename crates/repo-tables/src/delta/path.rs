@@ -33,7 +33,9 @@ fn is_url(path: &str) -> bool {
     };
     let mut letters = scheme.bytes();
     rest.starts_with('/')
-        && letters.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && letters
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphabetic())
         && letters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
@@ -122,7 +124,16 @@ mod tests {
             let resolved = resolve(&table(), path).expect(path);
             assert_eq!(resolved.to_string(), place);
         }
-        for path in ["../x", "a/../../x", "%2e%2e/x", "a%zz", "a%2", "", "ftp://h/x", "a%ff"] {
+        for path in [
+            "../x",
+            "a/../../x",
+            "%2e%2e/x",
+            "a%zz",
+            "a%2",
+            "",
+            "ftp://h/x",
+            "a%ff",
+        ] {
             assert!(resolve(&table(), path).is_err(), "{path}");
         }
     }
@@ -136,7 +147,9 @@ mod tests {
         };
         // The example of the protocol.
         let relative = vector("u", "ab^-aqEH.-t@S}K{vb[*k^");
-        let file = vector_file(&table(), &relative).expect("a vector").expect("a file");
+        let file = vector_file(&table(), &relative)
+            .expect("a vector")
+            .expect("a file");
         assert_eq!(
             file.to_string(),
             "s3://k/t/ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"
@@ -144,10 +157,20 @@ mod tests {
         let inline = vector("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L");
         assert_eq!(vector_file(&table(), &inline).expect("a vector"), None);
         let absolute = vector("p", "s3://k/x/deletion_vector_1.bin");
-        let file = vector_file(&table(), &absolute).expect("a vector").expect("a file");
+        let file = vector_file(&table(), &absolute)
+            .expect("a vector")
+            .expect("a file");
         assert_eq!(file.to_string(), "s3://k/x/deletion_vector_1.bin");
-        for (kind, path) in [("u", "short"), ("u", "ééééééééééé"), ("u", "~~~~~~~~~~~~~~~~~~~~"), ("x", "y")] {
-            assert!(vector_file(&table(), &vector(kind, path)).is_err(), "{kind} {path}");
+        for (kind, path) in [
+            ("u", "short"),
+            ("u", "ééééééééééé"),
+            ("u", "~~~~~~~~~~~~~~~~~~~~"),
+            ("x", "y"),
+        ] {
+            assert!(
+                vector_file(&table(), &vector(kind, path)).is_err(),
+                "{kind} {path}"
+            );
         }
     }
 }

@@ -80,7 +80,9 @@ impl<'t> Replay<'t> {
         let directory = self.table.join(&format!("{LOG}/_sidecars"))?;
         let place = resolve(&directory, &sidecar.path)?;
         let object = lake.head(&place)?;
-        let said = sidecar.size_in_bytes.and_then(|size| u64::try_from(size).ok());
+        let said = sidecar
+            .size_in_bytes
+            .and_then(|size| u64::try_from(size).ok());
         if said.is_some_and(|said| said != object.size) {
             let reason = format!("it has {} bytes, and not what the log says", object.size);
             return Err(Error::malformed(&place, reason));
@@ -113,16 +115,19 @@ impl<'t> Replay<'t> {
                 self.decide(from, &remove.path, vector.as_deref())?;
             }
             Action::Change(change) if self.change_data => {
-                self.push(from, TableFile {
-                    location: resolve(self.table, &change.path)?,
-                    kind: FileKind::Changes,
-                    size: change.size.and_then(|size| u64::try_from(size).ok()),
-                    rows: None,
-                    deleted_rows: 0,
-                    // Only change feeds need it, and vacuum removes it in its own time.
-                    optional: true,
-                    object: None,
-                })?;
+                self.push(
+                    from,
+                    TableFile {
+                        location: resolve(self.table, &change.path)?,
+                        kind: FileKind::Changes,
+                        size: change.size.and_then(|size| u64::try_from(size).ok()),
+                        rows: None,
+                        deleted_rows: 0,
+                        // Only change feeds need it, and vacuum removes it in its own time.
+                        optional: true,
+                        object: None,
+                    },
+                )?;
             }
             Action::Metadata(metadata) => {
                 self.metadata.get_or_insert(metadata);
@@ -132,7 +137,10 @@ impl<'t> Replay<'t> {
             }
             Action::Change(_) | Action::CommitInfo(_) => {}
             Action::Sidecar(_) => {
-                return Err(Error::malformed(from, "it has a sidecar where there is none"));
+                return Err(Error::malformed(
+                    from,
+                    "it has a sidecar where there is none",
+                ));
             }
         }
         Ok(())
@@ -156,27 +164,33 @@ impl<'t> Replay<'t> {
             let cardinality = vector.cardinality.unwrap_or(0);
             deleted_rows = u64::try_from(cardinality).unwrap_or(0);
             if let Some(location) = vector_file(self.table, vector)? {
-                self.push(from, TableFile {
-                    location,
-                    kind: FileKind::Deletes,
-                    // What the log says is the length of one of its vectors.
-                    size: None,
-                    rows: None,
-                    deleted_rows: 0,
-                    optional: false,
-                    object: None,
-                })?;
+                self.push(
+                    from,
+                    TableFile {
+                        location,
+                        kind: FileKind::Deletes,
+                        // What the log says is the length of one of its vectors.
+                        size: None,
+                        rows: None,
+                        deleted_rows: 0,
+                        optional: false,
+                        object: None,
+                    },
+                )?;
             }
         }
-        self.push(from, TableFile {
-            location: resolve(self.table, &add.path)?,
-            kind: FileKind::Data,
-            size: add.size.and_then(|size| u64::try_from(size).ok()),
-            rows: add.stats.as_deref().and_then(action::rows),
-            deleted_rows,
-            optional: false,
-            object: None,
-        })
+        self.push(
+            from,
+            TableFile {
+                location: resolve(self.table, &add.path)?,
+                kind: FileKind::Data,
+                size: add.size.and_then(|size| u64::try_from(size).ok()),
+                rows: add.stats.as_deref().and_then(action::rows),
+                deleted_rows,
+                optional: false,
+                object: None,
+            },
+        )
     }
 
     fn push(&mut self, from: &Location, file: TableFile) -> Result<()> {

@@ -51,8 +51,11 @@ impl Job {
     /// Writes what is not there: first what is read, then what leads to it, the last commit at the end.
     pub(super) fn write(&self, progress: &dyn Progress) -> Result<RestoredTable> {
         let all = self.inside.iter().chain(&self.outside);
-        let (mut last, first): (Vec<_>, Vec<_>) = all.partition(|(_, file)| file.kind.is_metadata());
-        last.sort_unstable_by(|(_, one), (_, other)| (one.kind, &one.path).cmp(&(other.kind, &other.path)));
+        let (mut last, first): (Vec<_>, Vec<_>) =
+            all.partition(|(_, file)| file.kind.is_metadata());
+        last.sort_unstable_by(|(_, one), (_, other)| {
+            (one.kind, &one.path).cmp(&(other.kind, &other.path))
+        });
         let (files, bytes) = (first.len() + last.len(), self.table.bytes);
         progress.start("restore", Some(bytes), Some(files as u64));
         let done = Done::default();
@@ -111,7 +114,8 @@ impl Job {
         {
             kept.fetch_add(file.size, Ordering::Relaxed);
         } else {
-            let mut saved = SavedReader::open(&self.view, &self.runtime, &self.table.name, &file.path)?;
+            let mut saved =
+                SavedReader::open(&self.view, &self.runtime, &self.table.name, &file.path)?;
             let modified = saved.entry().mtime;
             let size = self.lake.write(place, &mut saved, Some(modified))?;
             written.fetch_add(size, Ordering::Relaxed);
@@ -146,7 +150,11 @@ impl Job {
         if own && there.etag.is_some() && file.is_same(there) {
             return Ok(true);
         }
-        same_bytes(&mut self.lake.reader(&there.location, there.size), saved, &there.location)
+        same_bytes(
+            &mut self.lake.reader(&there.location, there.size),
+            saved,
+            &there.location,
+        )
     }
 }
 

@@ -81,9 +81,10 @@ impl Taking<'_> {
             }
             Ok(Some(self.builder.read_before(&entry, 0..entry.size)?))
         };
-        let (Some(record), Some(lines)) =
-            (read(TABLE_FILE, RECORD_MAX)?, read(LIST_FILE, MANIFEST_MAX)?)
-        else {
+        let (Some(record), Some(lines)) = (
+            read(TABLE_FILE, RECORD_MAX)?,
+            read(LIST_FILE, MANIFEST_MAX)?,
+        ) else {
             return Ok(None);
         };
         let files = parse_files(name, &lines)?.into_iter();
@@ -129,8 +130,7 @@ impl Taking<'_> {
         let asked = table.files.iter().filter(|file| {
             file.object.is_none() && table.location.relative(&file.location).is_some()
         });
-        let mut wanted: HashSet<&Location> =
-            asked.map(|file| &file.location).collect();
+        let mut wanted: HashSet<&Location> = asked.map(|file| &file.location).collect();
         if wanted.len() <= HEADS_MAX {
             return Ok(found);
         }
@@ -185,7 +185,8 @@ impl Taking<'_> {
                 }
             }
         }
-        self.builder.each(batches, |batch| self.batch(table, &batch))
+        self.builder
+            .each(batches, |batch| self.batch(table, &batch))
     }
 
     fn batch(&self, table: &Table, batch: &[Item<'_>]) -> Result<()> {
@@ -196,7 +197,10 @@ impl Taking<'_> {
             let content = Content::open(self.lake, &item.object.location, item.object.size);
             return self.one(table, item, content);
         }
-        let places: Vec<_> = batch.iter().map(|item| item.object.location.clone()).collect();
+        let places: Vec<_> = batch
+            .iter()
+            .map(|item| item.object.location.clone())
+            .collect();
         let read = self.lake.read_many(&places, SMALL_OBJECT);
         for (item, bytes) in batch.iter().zip(read) {
             let content = bytes.map(|bytes| Content::held(&item.object.location, bytes));
@@ -232,10 +236,8 @@ impl Taking<'_> {
             });
         }
         if let Some(said) = item.file.size.filter(|said| *said != size) {
-            self.builder.note(
-                path,
-                format!("has {size} bytes, and the table says {said}"),
-            );
+            self.builder
+                .note(path, format!("has {size} bytes, and the table says {said}"));
         }
         Ok(())
     }
