@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader strace)
+ALL=(seaweedfs reader strace delta)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -57,6 +57,12 @@ install_seaweedfs_at() {
 install_reader() {
     local requirements="$here/../reader/requirements.txt"
     once reader "$(cksum <"$requirements")" venv_install reader -r "$requirements"
+}
+
+# The writer and readers of Delta tables in tests/tables/delta.py, in venv-delta.
+install_delta() {
+    local requirements="$here/../tables/requirements-delta.txt"
+    once delta "$(cksum <"$requirements")" venv_install delta -r "$requirements"
 }
 
 # strace, which shows in what order the program syncs and links. Puts a link into bin/.

@@ -51,17 +51,32 @@ fn a_table_is_saved_restored_and_compared() {
     let manifest = &of_type(&messages, "table_manifest")[0];
     assert_eq!(manifest["type"], "incremental");
     let table = &manifest["tables"][0];
-    assert_eq!((&table["name"], &table["version"], &table["rows"]), (&"db.t".into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&table["name"], &table["version"], &table["rows"]),
+        (&"db.t".into(), &1.into(), &1.into())
+    );
     assert_eq!(table["deleted_files"][0], "table/a.bin");
     // SHA-256 of "new".
     let files = table["file_list"].as_array().expect("a list");
-    let file = files.iter().find(|file| file["path"] == "table/b.bin").expect("a file");
-    assert_eq!(file["sha256"], "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437");
+    let file = files
+        .iter()
+        .find(|file| file["path"] == "table/b.bin")
+        .expect("a file");
+    assert_eq!(
+        file["sha256"],
+        "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437"
+    );
     let diff = &of_type(&messages, "table_diff")[0];
-    assert_eq!((&diff["added"][0], &diff["removed"][0]), (&"table/b.bin".into(), &"table/a.bin".into()));
+    assert_eq!(
+        (&diff["added"][0], &diff["removed"][0]),
+        (&"table/b.bin".into(), &"table/a.bin".into())
+    );
     assert!(!home.path("scratch").exists(), "a drill leaves nothing");
     for place in ["elsewhere/db/t", "worm/db/t"] {
-        let log = std::fs::read_to_string(home.path(place).join("_delta_log/00000000000000000001.json"));
+        let log = std::fs::read_to_string(
+            home.path(place)
+                .join("_delta_log/00000000000000000001.json"),
+        );
         assert_eq!(log.expect("a commit"), SECOND);
         assert!(!home.path(place).join("a.bin").exists(), "it is not live");
     }
@@ -69,9 +84,16 @@ fn a_table_is_saved_restored_and_compared() {
     // Version 0 again, over version 1.
     home.ok(["table", "snapshot", "w", "--table-version", "0"]);
     let refused = home.fails(11, ["table", "restore", "latest", "--in-place"]);
-    assert!(refused.contains("is a newer version of the table; hint: --force"), "{refused}");
+    assert!(
+        refused.contains("is a newer version of the table; hint: --force"),
+        "{refused}"
+    );
     home.ok(["table", "restore", "latest", "--in-place", "--force"]);
-    assert!(!home.path("w/db/t/_delta_log/00000000000000000001.json").exists());
+    assert!(
+        !home
+            .path("w/db/t/_delta_log/00000000000000000001.json")
+            .exists()
+    );
     assert!(home.path("w/db/t/b.bin").exists(), "data is left to vacuum");
 
     // A file that is gone is named, and nothing is saved.

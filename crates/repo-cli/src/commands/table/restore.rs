@@ -52,13 +52,15 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
             target: &target,
             force: args.force,
         };
-        let restored = restore
-            .run(&lake, context.progress())
-            .await
-            .map_err(|error| {
-                let named = Failure::from(error);
-                named.context(&format!("table {}", table.name))
-            })?;
+        let restored = restore.run(&lake, context.progress()).await;
+        let restored = restored.map_err(|error| {
+            let occupied = matches!(error, Error::Occupied { .. });
+            let failure = Failure::from(error).context(&format!("table {}", table.name));
+            match occupied {
+                true => failure.hint("--force replaces what is there"),
+                false => failure,
+            }
+        })?;
         let message = TableRestoredMessage::new(&table, &restored, clock.elapsed_ms());
         context.output.show(&message)?;
     }
