@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader lake strace)
+ALL=(seaweedfs reader lake delta strace)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -71,6 +71,12 @@ install_lake_of() {
         apt-get install -qq -y --no-install-recommends default-jre-headless
     fi
     venv_install lake -r "$1"
+}
+
+# The writer and readers of Delta tables in tests/tables/delta.py, in venv-delta.
+install_delta() {
+    local requirements="$here/../tables/requirements-delta.txt"
+    once delta "$(cksum <"$requirements")" venv_install delta -r "$requirements"
 }
 
 # strace, which shows in what order the program syncs and links. Puts a link into bin/.

@@ -20,6 +20,7 @@ mod gc;
 mod locks;
 mod repair;
 mod repository;
+mod table;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
@@ -30,6 +31,11 @@ pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
     StatsMessage, TagsMessage,
+};
+
+pub(crate) use table::{
+    DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage, TableDiffMessage,
+    TableRestoredMessage,
 };
 
 /// The end of a failed command, on standard error.

@@ -23,7 +23,6 @@ const OWNED: &[(&[&str], &[&str])] = &[
             "argon2",
             "aes-gcm",
             "chacha20poly1305",
-            "sha2",
             "hkdf",
             "lz4_flex",
         ],
@@ -34,6 +33,8 @@ const OWNED: &[(&[&str], &[&str])] = &[
         &["zstd", "zstd-safe", "flate2", "snap"],
         &["repo-format", "repo-tables"],
     ),
+    // Checksums for readers of a manifest.
+    (&["sha2"], &["repo-format", "repo-tables"]),
     (&["parquet"], &["repo-tables"]),
     (&["bincode"], &["repo-core"]),
     (

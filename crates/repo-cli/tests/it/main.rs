@@ -15,3 +15,4 @@ mod keys;
 mod lists;
 mod restore;
 mod streams;
+mod tables;

@@ -200,6 +200,25 @@ impl<'b> Builder<'b> {
         self.insert(path, entry)
     }
 
+    /// Takes back what was put at `path` and below it. What was stored for it stays stored, so that
+    /// storing the same bytes again costs little.
+    pub fn remove(&self, path: &[u8]) -> Result<()> {
+        let names = components(path)?;
+        let Some((last, above)) = names.split_last() else {
+            return Err(invalid(path, "is the root"));
+        };
+        let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut node = &mut *root;
+        for name in above {
+            match node.below.get_mut(*name) {
+                Some(below) => node = below,
+                None => return Ok(()),
+            }
+        }
+        node.below.remove(*last);
+        Ok(())
+    }
+
     /// Stores a file from a stream, on this thread. `entry.size` says how many bytes are expected,
     /// 0 when that is not known. `before` is what its chunks are compared with, the parent's
     /// version as a rule. Returns the entry as it was put, with size and content.
