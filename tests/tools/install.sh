@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader lake delta strace)
+ALL=(seaweedfs reader lake delta strace clients)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -92,6 +92,30 @@ install_strace_of_system() {
     mkdir -p "$tools/bin"
     ln -sfn "$(command -v strace)" "$tools/bin/strace"
     "$tools/bin/strace" -V >/dev/null
+}
+
+# Programs that read a mount: rsync and sqlite3 as links in bin/, DuckDB in venv-clients.
+install_clients() {
+    local pin="1.5.6"
+    once clients "$pin" install_clients_at "$pin"
+}
+
+install_clients_at() {
+    local program missing=()
+    for program in rsync sqlite3; do
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    if ((${#missing[@]})); then
+        apt-get update -qq
+        apt-get install -qq -y --no-install-recommends "${missing[@]}"
+    fi
+    mkdir -p "$tools/bin"
+    for program in rsync sqlite3; do
+        ln -sfn "$(command -v "$program")" "$tools/bin/$program"
+        "$tools/bin/$program" --version >/dev/null
+    done
+    venv_install clients "duckdb==$1"
+    "$tools/venv-clients/bin/python" -c "import duckdb"
 }
 
 # Two test runs at once must not build the same environment.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, repair, restore, snapshot,
-    snapshots, stats, table, tag, undo,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, repair, restore,
+    snapshot, snapshots, stats, table, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -88,6 +88,8 @@ pub(crate) enum Command {
     /// Write a file of a snapshot to standard output.
     #[command(visible_alias = "dump")]
     Cat(cat::CatArgs),
+    /// Show snapshots as a read-only file system.
+    Mount(mount::MountArgs),
     /// Make a directory equal to a snapshot.
     Restore(restore::RestoreArgs),
     /// Compare two snapshots.

@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod mount;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshot;
@@ -32,6 +33,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Snapshots(args) => snapshots::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Cat(args) => cat::run(context, args).await,
+        Command::Mount(args) => mount::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Forget(args) => forget::run(context, args).await,

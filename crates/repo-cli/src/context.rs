@@ -58,7 +58,7 @@ impl Context {
             && !self.globals.quiet
             && self.globals.verbose == 0
             && self.environment.get("REPO_LOG").is_none();
-        self.cancel.0.graceful.store(true, Ordering::Relaxed);
+        self.cancel.end_by_asking();
         Arc::new(Bars::new(visible, self.cancel.clone()))
     }
 
@@ -141,6 +141,11 @@ impl Cancel {
     /// Says that what the command does once it is asked to stop is worth the time it takes.
     pub(crate) fn take_time(&self) {
         self.0.unhurried.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that the command ends by itself once it is asked to.
+    pub(crate) fn end_by_asking(&self) {
+        self.0.graceful.store(true, Ordering::Relaxed);
     }
 
     /// Whether only a second signal may cut its end short.

@@ -18,6 +18,7 @@ mod copy;
 mod forget;
 mod gc;
 mod locks;
+mod mount;
 mod repair;
 mod repository;
 mod table;
@@ -27,6 +28,7 @@ pub(crate) use copy::{CopiedMessage, CopySummary};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
 pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
+pub(crate) use mount::MountMessage;
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,

@@ -1,6 +1,7 @@
 //! What can go wrong with a repository, by the thing it goes wrong with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use repo_format::{BlobId, ErrorKind, PackId};
 
@@ -215,6 +216,12 @@ pub enum Error {
         /// One line.
         what: String,
     },
+    /// What several readers wanted, and one of them tried, failed for all.
+    #[error(transparent)]
+    Shared {
+        /// How it failed.
+        source: Arc<Self>,
+    },
     /// The operation was cancelled by the caller.
     #[error("cancelled")]
     Cancelled,
@@ -236,6 +243,7 @@ impl Error {
     /// Whether something that was named is not there: lost, or moved or deleted by a collector.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::MissingBlob { .. } | Self::LostObject { .. })
+            || matches!(self, Self::Shared { source } if source.is_lost())
             || matches!(self, Self::Store(source) if source.kind() == ErrorKind::NotFound)
     }
 
@@ -252,6 +260,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(source) => source.kind(),
+            Self::Shared { source } => source.kind(),
             Self::Object { source, .. } | Self::Encode { source } => source.kind(),
             Self::NoRepository { .. } | Self::UnknownSnapshot { .. } | Self::UnknownPath { .. } => {
                 ErrorKind::NotFound

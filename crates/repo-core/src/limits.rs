@@ -94,3 +94,18 @@ pub(crate) const STAGED_GRACE_MIN_MS: i64 = 60 * 60 * 1000;
 pub(crate) const DELETES: usize = 16;
 /// Components of a path that an adapter puts into a snapshot.
 pub(crate) const BUILD_DEPTH_MAX: usize = 256;
+/// Decoded segments that a reader of many files keeps, in bytes.
+pub(crate) const READER_SEGMENT_BYTES: usize = 40 << 20;
+/// Decoded tree nodes that it keeps, in bytes; as many again for chunk lists.
+pub(crate) const READER_NODE_BYTES: usize = 8 << 20;
+/// Most bytes one read of a file returns.
+pub(crate) const READER_READ_MAX: usize = 8 << 20;
+/// Bytes decoded ahead of who reads a file in order.
+pub(crate) const READ_AHEAD_BYTES: u64 = 8 << 20;
+/// Bytes read in order before anything is read ahead.
+pub(crate) const READ_AHEAD_START: u64 = 256 << 10;
+/// How far from where the last read ended the next may start and still be in order: requests
+/// that are out together overtake each other.
+pub(crate) const READ_AHEAD_SLACK: u64 = 2 << 20;
+/// Threads that read ahead.
+pub(crate) const READ_AHEAD_TASKS: usize = 6;

@@ -14,7 +14,13 @@ const FACES: [&str; 3] = ["repo-cli", "repo-mount", "repo-serve"];
 const OWNED: &[(&[&str], &[&str])] = &[
     (
         &["object_store"],
-        &["repo-store", "repo-testkit", "repo-tables", "repo-postgres"],
+        &[
+            "repo-store",
+            "repo-testkit",
+            "repo-tables",
+            "repo-postgres",
+            "repo-mount",
+        ],
     ),
     (
         &[
@@ -37,6 +43,7 @@ const OWNED: &[(&[&str], &[&str])] = &[
     (&["sha2"], &["repo-format", "repo-tables"]),
     (&["parquet"], &["repo-tables"]),
     (&["bincode"], &["repo-core"]),
+    (&["fuser"], &["repo-mount"]),
     (
         &["clap", "clap_complete", "indicatif", "tracing-subscriber"],
         &FACES,

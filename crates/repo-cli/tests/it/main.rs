@@ -13,6 +13,7 @@ mod gc;
 mod json;
 mod keys;
 mod lists;
+mod mount;
 mod restore;
 mod streams;
 mod tables;

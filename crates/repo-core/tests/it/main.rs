@@ -6,6 +6,7 @@ mod delta_races;
 mod diff;
 mod fixture;
 mod gc;
+mod reader;
 mod repair;
 mod repository;
 mod requests;
