@@ -8,6 +8,7 @@
 
 mod chart;
 mod chunks;
+mod cluster;
 mod data;
 mod error;
 mod machine;
@@ -67,6 +68,8 @@ enum Command {
     Scale(scale::Options),
     /// Runs `repo` on a repository whose index names many chunks, to show the memory that it takes.
     Chunks(chunks::Options),
+    /// Saves one live Postgres cluster with each tool, through several kinds of load.
+    Cluster(cluster::Options),
     /// Runs several snapshots into one repository at once, against the same work in turn.
     Writers(writers::Options),
 }
@@ -106,6 +109,7 @@ fn act(command: Command) -> Result<bool> {
         }
         Command::Scale(options) => scale::all(&options).map(|()| true),
         Command::Chunks(options) => chunks::all(&options),
+        Command::Cluster(options) => cluster::all(&options).map(|()| true),
         Command::Writers(options) => writers::all(&options),
     }
 }

@@ -99,6 +99,24 @@ pub(crate) fn untimed(mut command: Command) -> Result<Vec<u8>> {
     })
 }
 
+/// Runs a command that leaves a server behind, which would keep a pipe open.
+pub(crate) fn untimed_quietly(mut command: Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command
+        .stderr(Stdio::null())
+        .status()
+        .map_err(io("start", Path::new(&name)))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::Command {
+        command: shown(&command),
+        status,
+        last: "see its log".to_owned(),
+    })
+}
+
 fn failure(command: &Command, status: std::process::ExitStatus, log: &Path) -> Error {
     let last = last_line(&fs::read(log).unwrap_or_default());
     Error::Command {

@@ -13,8 +13,8 @@ use object_store::path::Path as Key;
 use object_store::signer::{SignedUrlOptions, Signer};
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
 use repo_core::{
-    Access, CheckOptions, CreateOptions, ErrorKind, LockFor, LockMode, OpenOptions, Quiet,
-    ReadData, Repository, SnapshotOptions, Store,
+    Access, CheckOptions, CreateOptions, ErrorKind, ForgetOptions, GroupBy, LockFor, LockMode,
+    OpenOptions, Quiet, ReadData, Repository, SnapshotOptions, Store, plan_forget_ids,
 };
 use repo_testkit::data::{fill_tree, random};
 use repo_testkit::{AppendOnly, MemoryLocks, Seaweed};
@@ -265,6 +265,15 @@ async fn adding_objects_is_all_a_writer_needs() {
     };
     let report = repository.check(&options, Arc::new(Quiet)).await;
     assert_eq!(report.expect("a check").snapshots, 2);
+    let first = repository.snapshots()[0].snapshot.id();
+    let plan = plan_forget_ids(&repository.snapshots(), &[first], GroupBy::default());
+    let plan = plan.expect("a plan");
+    let options = ForgetOptions::default();
+    let forgotten = repository.forget(&plan, &options, "forget");
+    let commit = forgotten.await.expect("a forget").commit.expect("a commit");
+    let undone = repository.undo(commit, "undo", Arc::new(Quiet));
+    undone.await.expect("an undo");
+    assert_eq!(repository.snapshots().len(), 2);
     // What deletes is refused, by name, and nothing else.
     let error = repository.remove_key(&key).await.expect_err("a refusal");
     assert_eq!(

@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader strace clients)
+ALL=(seaweedfs reader lake delta strace clients)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -57,6 +57,26 @@ install_seaweedfs_at() {
 install_reader() {
     local requirements="$here/../reader/requirements.txt"
     once reader "$(cksum <"$requirements")" venv_install reader -r "$requirements"
+}
+
+# The engines of tests/lake, which make and read tables, in venv-lake; Spark among them needs Java.
+install_lake() {
+    local requirements="$here/../lake/requirements.txt"
+    once lake "$(cksum <"$requirements")" install_lake_of "$requirements"
+}
+
+install_lake_of() {
+    if ! command -v java >/dev/null; then
+        apt-get update -qq
+        apt-get install -qq -y --no-install-recommends default-jre-headless
+    fi
+    venv_install lake -r "$1"
+}
+
+# The writer and readers of Delta tables in tests/tables/delta.py, in venv-delta.
+install_delta() {
+    local requirements="$here/../tables/requirements-delta.txt"
+    once delta "$(cksum <"$requirements")" venv_install delta -r "$requirements"
 }
 
 # strace, which shows in what order the program syncs and links. Puts a link into bin/.

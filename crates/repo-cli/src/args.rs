@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, repair, restore,
-    snapshot, snapshots, stats, tag, undo,
+    snapshot, snapshots, stats, table, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Tag(tag::TagArgs),
     /// Say what the repository holds and occupies.
     Stats(stats::StatsArgs),
+    /// Save and restore lakehouse tables.
+    Table(table::TableArgs),
     /// Show what was done to the repository, newest first.
     Log(log::LogArgs),
     /// Print the completions of a shell.

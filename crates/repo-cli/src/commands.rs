@@ -17,6 +17,7 @@ pub(crate) mod restore;
 pub(crate) mod snapshot;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
+pub(crate) mod table;
 pub(crate) mod tag;
 pub(crate) mod undo;
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,
+        Command::Table(args) => table::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
         Command::Completions(args) => completions::run(&context.output, &args),
     }

@@ -145,6 +145,25 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<repo_tables::Error> for Failure {
+    fn from(error: repo_tables::Error) -> Self {
+        if let repo_tables::Error::Repository(error) = error {
+            return error.into();
+        }
+        let mut parts = Vec::new();
+        push_chain(&mut parts, &error);
+        let exit = match error.kind() {
+            ErrorKind::Conflict => Exit::Conflict,
+            _ => Exit::Failed,
+        };
+        let failure = Self::new(exit, parts.join(": "));
+        match error {
+            repo_tables::Error::SameName { .. } => failure.hint("name one of them: NAME=PLACE"),
+            _ => failure,
+        }
+    }
+}
+
 fn code(error: &Error) -> Exit {
     match error {
         Error::NoRepository { .. } => Exit::NoRepository,

@@ -212,12 +212,17 @@ impl Context {
     }
 
     fn store(&self) -> Result<Store, Failure> {
+        Store::open(self.place.location()?, &self.store_options())
+            .map_err(|error| Failure::from(Error::Store(error)))
+    }
+
+    /// Options of a store from all that may say, the strongest last.
+    pub(crate) fn store_options(&self) -> Vec<(String, String)> {
         let mut options = self.environment.provider_options();
         let profile = self.profile.options.iter();
         options.extend(profile.map(|(key, value)| (key.to_ascii_lowercase(), value.clone())));
         options.extend(self.globals.options.iter().cloned());
-        Store::open(self.place.location()?, &options)
-            .map_err(|error| Failure::from(Error::Store(error)))
+        options
     }
 
     /// Where the cache is kept, if it is.

@@ -21,6 +21,7 @@ mod locks;
 mod mount;
 mod repair;
 mod repository;
+mod table;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
@@ -32,6 +33,11 @@ pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
     StatsMessage, TagsMessage,
+};
+
+pub(crate) use table::{
+    DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage, TableDiffMessage,
+    TableRestoredMessage,
 };
 
 /// The end of a failed command, on standard error.

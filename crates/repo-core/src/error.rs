@@ -6,7 +6,7 @@ use std::sync::Arc;
 use repo_format::{BlobId, ErrorKind, PackId};
 
 /// Shorthand for results of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A failed operation. Messages name the object; causes are in `source`.
 #[derive(Debug, thiserror::Error)]

@@ -92,6 +92,8 @@ pub(crate) const REPACK_GAP: u64 = 256 << 10;
 pub(crate) const STAGED_GRACE_MIN_MS: i64 = 60 * 60 * 1000;
 /// Objects deleted at once.
 pub(crate) const DELETES: usize = 16;
+/// Components of a path that an adapter puts into a snapshot.
+pub(crate) const BUILD_DEPTH_MAX: usize = 256;
 /// Decoded segments that a reader of many files keeps, in bytes.
 pub(crate) const READER_SEGMENT_BYTES: usize = 40 << 20;
 /// Decoded tree nodes that it keeps, in bytes; as many again for chunk lists.

@@ -86,6 +86,29 @@ impl Store {
     }
 }
 
+/// A client for the bucket or container that `url` is in, or for the whole local file system, for
+/// reading and writing objects of others.
+///
+/// It has none of the [`Store`]'s guarantees, and keys may be any. Makes no request. `url` is a
+/// `file:`, `memory:`, `s3:`, `gs:` or `az:` URL; each `memory:` client is fresh and empty.
+pub fn open_client(url: &str, options: &[(String, String)]) -> Result<Arc<dyn ObjectStore>, Error> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let url = Url::parse(url).map_err(|e| refused(scheme, "not a URL", Some(e.into())))?;
+    let shown = shown(&url);
+    let (scheme, prefix) = ObjectStoreScheme::parse(&url)
+        .map_err(|e| refused(&shown, "not a known kind of store", Some(e.into())))?;
+    match scheme {
+        ObjectStoreScheme::Local => Ok(Arc::new(LocalFileSystem::new().with_fsync(true))),
+        ObjectStoreScheme::Memory => Ok(Arc::new(InMemory::new())),
+        scheme => {
+            let retry_timeout = retry_timeout(options, &shown)?;
+            let client = build_client(&scheme, &url, &prefix, options, retry_timeout);
+            let (client, _) = client.map_err(|e| refused(&shown, "no usable client", Some(e)))?;
+            Ok(client)
+        }
+    }
+}
+
 fn open_local(path: &Path, given: &str) -> Result<Store, Error> {
     let path = resolve(path).map_err(|e| refused(given, "not a usable path", Some(e.into())))?;
     let text = path.to_str();

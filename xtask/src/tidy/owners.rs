@@ -26,18 +26,22 @@ const OWNED: &[(&[&str], &[&str])] = &[
         &[
             "ring",
             "blake3",
-            "zstd",
-            "zstd-safe",
             "argon2",
             "aes-gcm",
             "chacha20poly1305",
-            "sha2",
             "hkdf",
             "lz4_flex",
-            "flate2",
         ],
         &["repo-format"],
     ),
+    // Metadata of tables is compressed, too.
+    (
+        &["zstd", "zstd-safe", "flate2", "snap"],
+        &["repo-format", "repo-tables"],
+    ),
+    // Checksums for readers of a manifest.
+    (&["sha2"], &["repo-format", "repo-tables"]),
+    (&["parquet"], &["repo-tables"]),
     (&["bincode"], &["repo-core"]),
     (&["fuser"], &["repo-mount"]),
     (

@@ -122,6 +122,9 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["stats"]));
     note(home.json(["log"]));
     note(home.json(["key", "list"]));
+    for messages in crate::tables::every_message(&home) {
+        note(messages);
+    }
     home.set("REPO_NEW_PASSWORD", "another");
     note(home.json(["key", "add"]));
     let failed = home.run(["--json", "ls", "nothing"]).expect(1);

@@ -16,3 +16,4 @@ mod lists;
 mod mount;
 mod restore;
 mod streams;
+mod tables;

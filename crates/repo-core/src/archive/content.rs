@@ -2,7 +2,7 @@
 //!
 //! Small files are read and stored by one thread from start to end, large ones by all (`large`).
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
 use repo_chunker::{Plan, Policy, columnar};
@@ -24,14 +24,37 @@ const TAIL: u64 = 64 << 10;
 /// Bytes of a file's start that tell what it is.
 const DETECT: usize = 64 << 10;
 
-/// An open file to store.
+/// Bytes at any offset of a file that is being stored, for all threads at once.
+pub trait ReadAt: Sync {
+    /// Fills `buffer` from file offset `offset`; fewer bytes only at the end of the file, which
+    /// may have moved since its size was told.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+/// An open local file.
+impl ReadAt for BorrowedFd<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut len = 0;
+        while len < buffer.len() {
+            match rustix::io::pread(self, &mut buffer[len..], offset + len as u64) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(len)
+    }
+}
+
+/// A file to store.
 pub(crate) struct FileSource<'f> {
-    pub(crate) fd: BorrowedFd<'f>,
+    pub(crate) bytes: &'f dyn ReadAt,
     /// The path to show.
     pub(crate) path: &'f [u8],
     pub(crate) size: u64,
-    /// Fewer blocks than bytes: there may be holes.
-    pub(crate) sparse: bool,
+    /// Whom to ask where the holes are, when fewer blocks than bytes say that there may be some.
+    pub(crate) holes: Option<BorrowedFd<'f>>,
     /// The parent's version.
     pub(crate) parent: Option<&'f Entry>,
 }
@@ -44,24 +67,28 @@ pub(crate) struct Stored {
     pub(crate) len: u64,
 }
 
+impl Stored {
+    /// Puts what was stored into the entry of its file.
+    pub(crate) fn describe(self, entry: &mut Entry) {
+        entry.size = self.len;
+        entry.content = self.content;
+        entry.policy = Some(self.policy)
+            .filter(|policy| *policy != Policy::Generic)
+            .map(Policy::code);
+    }
+}
+
 impl FileSource<'_> {
-    fn error(&self, error: Errno) -> Error {
+    fn error(&self, error: impl Into<io::Error>) -> Error {
         use std::os::unix::ffi::OsStrExt;
         Error::io("read", std::ffi::OsStr::from_bytes(self.path), error)
     }
 
     /// Fills `buffer` from file offset `offset`; fewer bytes only at the end of the file.
     pub(crate) fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        let mut len = 0;
-        while len < buffer.len() {
-            match rustix::io::pread(self.fd, &mut buffer[len..], offset + len as u64) {
-                Ok(0) => break,
-                Ok(read) => len += read,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(self.error(error)),
-            }
-        }
-        Ok(len)
+        self.bytes
+            .read_at(buffer, offset)
+            .map_err(|error| self.error(error))
     }
 
     fn columnar_plan(&self) -> Result<Plan> {
@@ -88,8 +115,8 @@ pub(crate) fn read(
     worker: &mut Worker,
     file: &FileSource<'_>,
 ) -> Result<Stored> {
-    if file.sparse {
-        return read_sparse(run, worker, file);
+    if let Some(holes) = file.holes {
+        return read_sparse(run, worker, file, holes);
     }
     let head = {
         let window = worker.window();
@@ -129,38 +156,60 @@ pub(crate) fn read(
     })
 }
 
-/// Stores a stream of unknown length, cut as generic content.
+/// A stream to store.
+pub(crate) struct StreamSource<'f> {
+    pub(crate) bytes: &'f mut dyn Read,
+    /// The path to show, whose end helps to tell what it is.
+    pub(crate) path: &'f [u8],
+    /// Bytes to expect; 0 when that is not known.
+    pub(crate) size: u64,
+    /// The parent's version.
+    pub(crate) parent: Option<&'f Entry>,
+}
+
+/// Stores a stream. The footer of a columnar file comes last, so such a file is cut as generic
+/// content.
 pub(crate) fn read_stream(
     run: &Run<'_>,
     worker: &mut Worker,
-    parent: Option<&Entry>,
-    source: &mut dyn Read,
+    source: StreamSource<'_>,
 ) -> Result<Stored> {
-    let mut list = ContentWriter::default();
-    let mut stream = Stream {
-        policy: Policy::Generic,
-        plan: Plan::Generic,
-        parent,
-        offset: 0,
-        held: 0,
-    };
-    let len = stream.run(run, worker, &mut list, |buffer, _| {
+    let StreamSource { bytes, path, .. } = source;
+    let mut fill = |buffer: &mut [u8]| {
         let mut len = 0;
         while len < buffer.len() {
-            match source.read(&mut buffer[len..]) {
+            match bytes.read(&mut buffer[len..]) {
                 Ok(0) => break,
                 Ok(read) => len += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", "standard input", error)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    use std::os::unix::ffi::OsStrExt;
+                    return Err(Error::io("read", std::ffi::OsStr::from_bytes(path), error));
+                }
             }
         }
         Ok(len)
-    })?;
+    };
+    let held = fill(worker.window())?;
+    let size = source.size.max(held as u64);
+    let (policy, plan) = match Policy::detect(path, size, &worker.window()[..held.min(DETECT)]) {
+        Policy::Pages => (Policy::Pages, Plan::Pages),
+        Policy::Generic | Policy::Columnar => (Policy::Generic, Plan::Generic),
+    };
+    let mut stream = Stream {
+        policy,
+        plan,
+        parent: source.parent,
+        offset: 0,
+        held,
+    };
+    let mut list = ContentWriter::default();
+    let len = stream.run(run, worker, &mut list, |buffer, _| fill(buffer))?;
     let content = list.finish(&mut worker.sink(run))?;
     run.advance(0, 1);
     Ok(Stored {
         content,
-        policy: Policy::Generic,
+        policy,
         len,
     })
 }
@@ -234,11 +283,16 @@ impl Stream<'_> {
 }
 
 /// Holes become extents without a chunk; each run of data is cut by itself.
-fn read_sparse(run: &Run<'_>, worker: &mut Worker, file: &FileSource<'_>) -> Result<Stored> {
+fn read_sparse(
+    run: &Run<'_>,
+    worker: &mut Worker,
+    file: &FileSource<'_>,
+    holes: BorrowedFd<'_>,
+) -> Result<Stored> {
     let mut list = ContentWriter::default();
     let mut at = 0;
     while at < file.size {
-        let data = match rustix::fs::seek(file.fd, SeekFrom::Data(at)) {
+        let data = match rustix::fs::seek(holes, SeekFrom::Data(at)) {
             Ok(data) => data.min(file.size),
             Err(Errno::NXIO) => file.size,
             // The file system cannot tell: all is data.
@@ -256,7 +310,7 @@ fn read_sparse(run: &Run<'_>, worker: &mut Worker, file: &FileSource<'_>) -> Res
             at = file.size;
             break;
         }
-        let end = match rustix::fs::seek(file.fd, SeekFrom::Hole(data)) {
+        let end = match rustix::fs::seek(holes, SeekFrom::Hole(data)) {
             Ok(end) => end.min(file.size),
             Err(Errno::INVAL | Errno::NOTSUP) => file.size,
             Err(error) => return Err(file.error(error)),

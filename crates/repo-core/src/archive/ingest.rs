@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use repo_chunker::Policy;
 use repo_format::tree::{Entry, EntryType};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -137,11 +136,12 @@ fn read_file(
         Ok(xattrs) => entry.xattrs = xattrs,
         Err(error) => run.unread(&path(), format!("cannot read attributes: {error}")),
     }
+    let sparse = u64::try_from(stat.st_blocks).unwrap_or(0) * 512 < meta::size(&stat);
     let file = FileSource {
-        fd: fd.as_fd(),
+        bytes: &fd.as_fd(),
         path: &path(),
         size: meta::size(&stat),
-        sparse: u64::try_from(stat.st_blocks).unwrap_or(0) * 512 < meta::size(&stat),
+        holes: sparse.then(|| fd.as_fd()),
         parent: parent.filter(|parent| parent.kind == EntryType::File),
     };
     let read = match content::read(run, workers, worker, &file) {
@@ -152,12 +152,8 @@ fn read_file(
         }
         Err(error) => return Err(error),
     };
-    entry.size = read.len;
-    entry.content = read.content;
-    entry.policy = Some(read.policy)
-        .filter(|policy| *policy != Policy::Generic)
-        .map(Policy::code);
-    if changed(fd.as_fd(), &stat, read.len) {
+    read.describe(&mut entry);
+    if changed(fd.as_fd(), &stat, entry.size) {
         run.unread(file.path, "changed while it was read");
         entry.torn = Some(true);
     }
@@ -165,7 +161,7 @@ fn read_file(
 }
 
 /// Whether something could change now without a trace in its times.
-fn is_racy(stat: &Stat) -> bool {
+pub(super) fn is_racy(stat: &Stat) -> bool {
     let age_ms = now_ms() - stat.st_ctime * 1000 - (stat.st_ctime_nsec / 1_000_000).cast_signed();
     age_ms < RACY_MS
 }
@@ -188,7 +184,7 @@ fn open(source: &Source, seen: &Stat) -> rustix::io::Result<(OwnedFd, Stat)> {
 }
 
 /// Whether the file is not what it was when it was opened. What cannot be asked counts as changed.
-fn changed(fd: BorrowedFd<'_>, before: &Stat, read: u64) -> bool {
+pub(super) fn changed(fd: BorrowedFd<'_>, before: &Stat, read: u64) -> bool {
     let Ok(after) = rustix::fs::fstat(fd) else {
         return true;
     };

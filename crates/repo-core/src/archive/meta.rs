@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use repo_format::tree::{Entry, EntryType, FileKey, Timestamp, Xattr};
 use rustix::fs::{AtFlags, FileType, Stat};
@@ -166,10 +166,14 @@ pub(crate) fn xattrs_of_entry(
     directory: &Directory,
     name: &[u8],
 ) -> rustix::io::Result<Option<Vec<Xattr>>> {
-    let path = directory.short_path(name);
+    xattrs_at(&directory.short_path(name))
+}
+
+/// Attributes of what is at `path`; a symlink is not followed.
+pub(crate) fn xattrs_at(path: &Path) -> rustix::io::Result<Option<Vec<Xattr>>> {
     collect(
-        |list| rustix::fs::llistxattr(&path, list),
-        |name, value| rustix::fs::lgetxattr(&path, name, value),
+        |list| rustix::fs::llistxattr(path, list),
+        |name, value| rustix::fs::lgetxattr(path, name, value),
     )
 }
 

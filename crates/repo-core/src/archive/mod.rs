@@ -3,6 +3,7 @@
 mod assemble;
 mod bases;
 mod batch;
+mod builder;
 mod check;
 mod content;
 mod copy;
@@ -11,6 +12,7 @@ mod gc;
 mod ingest;
 mod large;
 mod lists;
+mod local;
 mod locks;
 mod meta;
 mod options;
@@ -28,8 +30,11 @@ mod view;
 mod walk;
 mod worker;
 
+pub use builder::{BuildOptions, Builder};
+pub use content::ReadAt;
 pub use copy::{CopiedSnapshot, CopyOptions, CopyReport};
 pub use diff::{Change, ChangeKind, DiffTotals, VisitChange};
+pub use local::LocalFile;
 pub use locks::{LocksReport, SnapshotLock};
 pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
 pub use reader::{FileReader, Leaf, Reader};

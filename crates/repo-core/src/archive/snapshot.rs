@@ -10,7 +10,7 @@ use repo_format::{PathBytes, Snapshot, SnapshotId, SnapshotStats};
 
 use crate::archive::assemble::{Assembled, assemble};
 use crate::archive::batch::{Batch, Permits};
-use crate::archive::content;
+use crate::archive::content::{self, StreamSource};
 use crate::archive::ingest;
 use crate::archive::lists::DirectoryWriter;
 use crate::archive::options::{Parent, SnapshotOptions, SnapshotReport};
@@ -51,15 +51,15 @@ impl Repository {
                 .iter()
                 .map(|path| PathBytes(path.as_os_str().as_bytes().to_vec()))
                 .collect();
+            let what = Subject {
+                kind: None,
+                paths: &names,
+            };
             let mut attempt = 1;
             loop {
-                let taken = take(
-                    repository,
-                    &options,
-                    &names,
-                    &progress,
-                    |run, workers, parent| walk(run, workers, &roots, parent),
-                );
+                let taken = take(repository, &options, &what, &progress, |job| {
+                    walk(job.run, job.workers, &roots, job.root())
+                });
                 match taken {
                     Err(error) if attempt < SNAPSHOT_ATTEMPTS && overtaken(repository, &error)? => {
                         attempt += 1;
@@ -95,18 +95,15 @@ impl Repository {
         self.blocking(move |repository| {
             let mut path = b"/".to_vec();
             path.extend_from_slice(&filename);
-            let names = vec![PathBytes(path)];
-            take(
-                repository,
-                &options,
-                &names,
-                &progress,
-                |run, workers, parent| {
-                    let done = stream(run, workers, &filename, &mut *source, parent)?;
-                    end().map_err(|what| Error::Source { what })?;
-                    Ok(Some(done))
-                },
-            )
+            let what = Subject {
+                kind: None,
+                paths: &[PathBytes(path)],
+            };
+            take(repository, &options, &what, &progress, |job| {
+                let done = stream(job.run, job.workers, &filename, &mut *source, job.root())?;
+                end().map_err(|what| Error::Source { what })?;
+                Ok(Some(done))
+            })
         })
         .await
     }
@@ -114,25 +111,61 @@ impl Repository {
 
 /// Whether a snapshot failed because what it relied on was collected meanwhile. Then the next
 /// attempt, which relies on the newest state, may succeed.
-fn overtaken(repository: &Repository, error: &Error) -> Result<bool> {
+pub(super) fn overtaken(repository: &Repository, error: &Error) -> Result<bool> {
     if matches!(error, Error::Overtaken { .. }) {
         return Ok(true);
     }
     Ok(error.is_lost() && repository.renewed()?.is_some())
 }
 
+/// What a snapshot is of.
+pub(super) struct Subject<'s> {
+    /// Kind of source; none for files.
+    pub(super) kind: Option<&'s str>,
+    /// With the host, what a snapshot and its parent have in common.
+    pub(super) paths: &'s [PathBytes],
+}
+
+/// What a running snapshot works with.
+pub(super) struct Job<'j> {
+    pub(super) run: &'j Run<'j>,
+    pub(super) workers: &'j Workers,
+    pub(super) parent: Option<&'j Snapshot>,
+}
+
+impl<'j> Job<'j> {
+    fn root(&self) -> Option<&'j Entry> {
+        self.parent.map(|parent| &parent.root)
+    }
+
+    /// Does the work and stores what the workers hold then. `None`, and the run has failed, when
+    /// there is no tree.
+    fn done(&self, work: impl FnOnce(&Self) -> Result<Option<Assembled>>) -> Option<Assembled> {
+        let done = work(self).and_then(|assembled| {
+            if assembled.is_some() {
+                self.workers.flush(self.run)?;
+            }
+            Ok(assembled)
+        });
+        done.unwrap_or_else(|error| {
+            self.run.fail(error);
+            None
+        })
+    }
+}
+
 /// What every kind of snapshot shares: parent, session, commit.
-fn take(
+pub(super) fn take(
     repository: &Repository,
     options: &SnapshotOptions,
-    paths: &[PathBytes],
+    what: &Subject<'_>,
     progress: &Arc<dyn Progress>,
-    work: impl FnOnce(&Run<'_>, &Workers, Option<&Entry>) -> Result<Option<Assembled>>,
+    work: impl FnOnce(&Job<'_>) -> Result<Option<Assembled>>,
 ) -> Result<SnapshotReport> {
     let watch = Stopwatch::start();
     let time_ms = options.time_ms.unwrap_or_else(now_ms);
     let (state, index) = repository.state_and_index()?;
-    let parent = find_parent(&state, options, paths)?;
+    let parent = find_parent(&state, options, what)?;
     let trees = Trees::with(repository, Arc::clone(&index));
     // What this run adds is known to nobody else before its commit.
     let index = Arc::new(index.fork());
@@ -150,16 +183,12 @@ fn take(
     let run = Run::new(repository, &session, &trees, options, Arc::clone(progress));
     let workers = Workers::default();
     let root = parent.as_ref().map(|known| &known.snapshot.root);
-    let mut assembled = None;
-    match work(&run, &workers, root) {
-        Ok(done) => assembled = done,
-        Err(error) => run.fail(error),
-    }
-    if assembled.is_some()
-        && let Err(error) = workers.flush(&run)
-    {
-        run.fail(error);
-    }
+    let job = Job {
+        run: &run,
+        workers: &workers,
+        parent: parent.as_ref().map(|known| &*known.snapshot),
+    };
+    let assembled = job.done(work);
     drop(workers);
     let counted = run.finish()?;
     let assembled = assembled.ok_or(Error::Internal { what: "tree" })?;
@@ -169,7 +198,7 @@ fn take(
         time_ms,
         host: options.host.clone(),
         user: options.user.clone(),
-        paths: paths.to_vec(),
+        paths: what.paths.to_vec(),
         root: assembled.root,
         parent: parent.as_ref().map(|known| known.snapshot.id()),
         stats: SnapshotStats {
@@ -183,7 +212,7 @@ fn take(
         },
         program: concat!("repo ", env!("CARGO_PKG_VERSION")).to_owned(),
         description: options.description.clone(),
-        source: None,
+        source: what.kind.map(str::to_owned),
         duration_ms: watch.elapsed_ms(),
         original: None,
     };
@@ -238,8 +267,13 @@ pub(super) fn publish(
 fn find_parent(
     state: &State,
     options: &SnapshotOptions,
-    paths: &[PathBytes],
+    what: &Subject<'_>,
 ) -> Result<Option<SnapshotRef>> {
+    let alike = |known: &Snapshot| {
+        known.host == options.host
+            && known.paths == what.paths
+            && known.source.as_deref() == what.kind
+    };
     let found = match options.parent {
         Parent::None => None,
         Parent::Id(id) => Some(
@@ -251,7 +285,7 @@ fn find_parent(
             .snapshots
             .iter()
             .rev()
-            .find(|known| known.snapshot.host == options.host && known.snapshot.paths == paths),
+            .find(|known| alike(&known.snapshot)),
     };
     Ok(found.cloned())
 }
@@ -309,18 +343,22 @@ fn stream(
         None => None,
     };
     workers.with(run, |worker| {
-        let stored = content::read_stream(run, worker, before.as_ref(), source)?;
+        let stream = StreamSource {
+            bytes: source,
+            path: filename,
+            size: 0,
+            parent: before.as_ref(),
+        };
         let mut entry = synthetic(filename);
         entry.kind = EntryType::File;
         entry.mode = 0o644;
-        entry.size = stored.len;
-        entry.content = stored.content;
+        content::read_stream(run, worker, stream)?.describe(&mut entry);
         let mut directory = DirectoryWriter::default();
         let mut sink = worker.sink(run);
         directory.push(&entry, &mut sink)?;
         let totals = Totals {
             files: 1,
-            bytes: stored.len,
+            bytes: entry.size,
         };
         let mut root = synthetic(b"");
         root.subtree = directory.finish(&mut sink)?;

@@ -251,6 +251,34 @@ async fn the_dead_goes_and_the_live_stays() {
 }
 
 /// Bytes of the log that were not there at the time `before` was measured: one forget.
+/// Two that know nothing of each other store the same chunks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_in_two_packs_stays_whichever_pack_goes() {
+    for gone in 0..2 {
+        let mut bench = Bench::new().await;
+        let both = [bench.open().await, bench.open().await];
+        let shared = random(1, 60_000);
+        let mut taken = Vec::new();
+        for (seed, repository) in both.iter().enumerate() {
+            bench.put("own", &random(10 + seed as u64, 70_000));
+            bench.put("shared", &shared);
+            taken.push(bench.take(repository).await);
+        }
+        let stored = bench.bytes().await;
+        assert!(stored > 2 * 130_000, "{stored}: nothing is stored twice");
+        let repository = bench.open().await;
+        for round in 0..2 {
+            gc(&repository, &at_once()).await;
+            bench.sound().await;
+            if round == 0 {
+                bench.forget(&repository, &[taken[gone]]).await;
+            }
+        }
+        let left = bench.bytes().await;
+        assert!(left < 130_000 + 10_000, "{left}: it is still stored twice");
+    }
+}
+
 async fn log_bytes(bench: &Bench) -> u64 {
     bench.list("log/").await.pop().unwrap().1
 }

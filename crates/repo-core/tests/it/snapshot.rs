@@ -1,6 +1,7 @@
 //! Taking snapshots: what is saved, what is read again, and what it costs in bytes.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod build;
 mod change;
 mod content;
 mod kinds;

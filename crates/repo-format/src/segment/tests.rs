@@ -4,6 +4,7 @@ use super::{SegmentBody, SegmentEncoder};
 use crate::codec::Codec;
 use crate::compress::{Decompressor, Texture};
 use crate::cursor::push_varint;
+use crate::error::Error;
 use crate::id::BlobId;
 use crate::limits::{CHUNK_MAX, SEGMENT_CHUNKS_MAX};
 use crate::sample::{noise, text};
@@ -246,4 +247,48 @@ fn limits_of_a_body() {
     assert!(!parses(0, 2, &[1], &[0]));
     // A count without its lengths allocates little and fails.
     assert!(SegmentBody::parse(&[0, 0, 0xff, 0xff, 0xff, 0x7f]).is_err());
+}
+
+/// What a compressor or memory that errs would leave must not be stored.
+#[test]
+fn what_does_not_decompress_to_what_it_was_is_never_stored() {
+    let raw = text(1, 60_000);
+    let base = text(2, 70_000);
+    for base in [None, Some(&base[..])] {
+        let mut encoder = SegmentEncoder::new(3).unwrap();
+        match base {
+            None => encoder
+                .compressor
+                .compress(&raw, &mut encoder.payload)
+                .unwrap(),
+            Some(base) => {
+                let compressor = &mut encoder.compressor;
+                let small = compressor.compress_with_base(&raw, base, &mut encoder.payload);
+                assert!(small.unwrap());
+            }
+        }
+        encoder.verify(&raw, base).unwrap();
+        let mut wrong = raw.clone();
+        wrong[1234] ^= 1;
+        assert!(matches!(
+            encoder.verify(&wrong, base),
+            Err(Error::VerifyFailed)
+        ));
+        assert!(matches!(
+            encoder.verify(&raw[1..], base),
+            Err(Error::VerifyFailed)
+        ));
+        for at in (0..encoder.payload.len()).step_by(7) {
+            encoder.payload[at] ^= 0x10;
+            // A flip that the decompressor does not care about yields the same bytes.
+            let same = encoder.verify(&raw, base).is_ok();
+            assert!(!same || encoder.check == raw, "{at}");
+            encoder.payload[at] ^= 0x10;
+        }
+        encoder.payload.truncate(encoder.payload.len() / 2);
+        assert!(matches!(
+            encoder.verify(&raw, base),
+            Err(Error::VerifyFailed)
+        ));
+    }
 }

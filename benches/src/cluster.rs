@@ -1,0 +1,272 @@
+//! Live clusters: `repo pg` against pgBackRest, restic and rustic on one running Postgres server. All
+//! tools save the same states of the same cluster, one after another while the server is idle, and load
+//! comes between the states.
+
+mod server;
+mod tool;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cluster::server::Server;
+use crate::cluster::tool::{Keeper, Name};
+use crate::data;
+use crate::error::{Result, io};
+use crate::measure::Usage;
+use crate::stats::ratio;
+
+/// Choices of `cluster`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Directory for the cluster, the repositories and restores.
+    #[arg(long)]
+    work: PathBuf,
+    /// Directory that `benches/peers/install.sh` filled.
+    #[arg(long)]
+    peers: PathBuf,
+    /// Directory of the server's programs.
+    #[arg(long, default_value = "/usr/lib/postgresql/15/bin")]
+    postgres: PathBuf,
+    /// Who runs the server, which refuses to run as root.
+    #[arg(long, default_value = "postgres")]
+    user: String,
+    /// Scale of the tables: 16 MB each.
+    #[arg(long, default_value_t = 8)]
+    scale: u32,
+    /// Increments of the day of hot updates.
+    #[arg(long, default_value_t = 20)]
+    rounds: u32,
+    /// Seconds of load before each of them.
+    #[arg(long, default_value_t = 60)]
+    round_seconds: u32,
+    /// Tools to run.
+    #[arg(long, value_delimiter = ',', default_values_t = Name::ALL)]
+    tools: Vec<Name>,
+    /// The `repo` binary.
+    #[arg(long, default_value = "target/release/repo")]
+    repo_bin: PathBuf,
+    /// Where `cluster.md` goes.
+    #[arg(long, default_value = "docs/bench")]
+    out: PathBuf,
+}
+
+/// What one tool took for one piece of work.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    usage: Usage,
+    /// Bytes that the repository grew by.
+    grown: u64,
+}
+
+/// One line of the table: a cost for each tool, in their order.
+struct Row {
+    work: String,
+    what: What,
+    costs: Vec<Cost>,
+}
+
+/// What a row compares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Time,
+    Bytes,
+}
+
+/// Runs all work, prints the table and leaves it in the output directory.
+pub(crate) fn all(options: &Options) -> Result<()> {
+    fs::create_dir_all(&options.work).map_err(io("create", &options.work))?;
+    let work = fs::canonicalize(&options.work).map_err(io("find", &options.work))?;
+    let _alone = data::occupy(&work)?;
+    let server = Server::create(&work.join("cluster"), &options.postgres, &options.user)?;
+    server.tables(options.scale)?;
+    let mut keepers = Vec::new();
+    for name in &options.tools {
+        let program = match name {
+            Name::Repo => options.repo_bin.clone(),
+            peer => options.peers.join("bin").join(peer.program()),
+        };
+        let dir = work.join(peer_dir(*name));
+        keepers.push(Keeper::create(*name, program, dir, &server)?);
+    }
+    let mut table = Table {
+        keepers,
+        rows: Vec::new(),
+    };
+    table.initial()?;
+    server.delete_a_hundredth(options.scale)?;
+    table.increment("1 % of ten tables deleted, vacuumed", true)?;
+    table.each("restore in place", What::Time, Keeper::restore_in_place)?;
+    server.transactions(10_000)?;
+    table.increment("10,000 TPC-B transactions", true)?;
+    table.day(&server, options)?;
+    table.after(&work)?;
+    drop(server);
+    let text = table.text(options);
+    data::write(&options.out.join("cluster.md"), text.as_bytes())?;
+    data::print(&text)
+}
+
+fn peer_dir(name: Name) -> String {
+    format!("cluster-{}", name.program())
+}
+
+struct Table {
+    keepers: Vec<Keeper>,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    /// Does one thing with each tool.
+    fn each(
+        &mut self,
+        work: &str,
+        what: What,
+        act: impl Fn(&mut Keeper) -> Result<Usage>,
+    ) -> Result<()> {
+        let costs = costs(&mut self.keepers, work, act)?;
+        self.push(work, what, costs);
+        Ok(())
+    }
+
+    fn push(&mut self, work: &str, what: What, costs: Vec<Cost>) {
+        self.rows.push(Row {
+            work: work.to_owned(),
+            what,
+            costs,
+        });
+    }
+
+    fn initial(&mut self) -> Result<()> {
+        for keeper in &mut self.keepers {
+            keeper.init()?;
+        }
+        let costs = costs(&mut self.keepers, "full backup", Keeper::full)?;
+        self.push("full backup", What::Time, costs.clone());
+        self.push("repository after it", What::Bytes, costs);
+        self.each("restore", What::Time, Keeper::restore_newest)
+    }
+
+    fn increment(&mut self, load: &str, timed: bool) -> Result<()> {
+        let costs = costs(&mut self.keepers, load, Keeper::increment)?;
+        if timed {
+            let work = format!("increment: {load}");
+            self.push(&work, What::Time, costs.clone());
+        }
+        self.push(&format!("bytes added: {load}"), What::Bytes, costs);
+        Ok(())
+    }
+
+    /// Short loads with an increment after each.
+    fn day(&mut self, server: &Server, options: &Options) -> Result<()> {
+        let mut sums = vec![Cost::default(); self.keepers.len()];
+        for round in 0..options.rounds {
+            server.load(options.round_seconds, round % 2 == 1)?;
+            let work = format!("round {round}");
+            let costs = costs(&mut self.keepers, &work, Keeper::increment)?;
+            for (sum, cost) in sums.iter_mut().zip(costs) {
+                sum.grown += cost.grown;
+                sum.usage.wall_s += cost.usage.wall_s;
+                sum.usage.cpu_s += cost.usage.cpu_s;
+                sum.usage.peak_bytes = sum.usage.peak_bytes.max(cost.usage.peak_bytes);
+            }
+        }
+        let load = format!("{} increments of hot updates", options.rounds);
+        self.push(&load, What::Time, sums.clone());
+        self.push(&format!("bytes added: {load}"), What::Bytes, sums);
+        Ok(())
+    }
+
+    /// What many increments cost a restore.
+    fn after(&mut self, work: &Path) -> Result<()> {
+        self.each("restore of the newest", What::Time, Keeper::restore_newest)?;
+        self.each("restore of the first", What::Time, Keeper::restore_first)?;
+        let mut fresh = Vec::new();
+        for keeper in &self.keepers {
+            let mut other = keeper.beside(work.join(format!("{}-fresh", peer_dir(keeper.name))))?;
+            other.init()?;
+            other.full()?;
+            fresh.push(other);
+        }
+        let act = |keeper: &mut Keeper| keeper.restore_newest();
+        let costs = costs(&mut fresh, "restore of a fresh full", act)?;
+        self.push("restore of a fresh full", What::Time, costs);
+        Ok(())
+    }
+
+    fn text(&self, options: &Options) -> String {
+        let mut text = format!(
+            "# A live cluster\n\n\
+             Postgres with ten tables of {} MB each. All tools save the same states; the server is idle meanwhile. Time \
+             in seconds with peak memory, bytes in MB; the last column is `repo` in units of pgBackRest.\n\n",
+            16 * options.scale
+        );
+        text.push_str("| work |");
+        for keeper in &self.keepers {
+            text.push_str(&format!(" {} |", keeper.name));
+        }
+        text.push_str(" ratio |\n|---|");
+        text.push_str(&"---|".repeat(self.keepers.len() + 1));
+        text.push('\n');
+        for row in &self.rows {
+            text.push_str(&format!("| {} |", row.work));
+            for cost in &row.costs {
+                text.push_str(&format!(" {} |", row.what.shown(cost)));
+            }
+            let of = |name| {
+                let place = self.keepers.iter().position(|keeper| keeper.name == name)?;
+                row.costs.get(place).map(|cost| row.what.value(cost))
+            };
+            let ratio = of(Name::Repo)
+                .zip(of(Name::Pgbackrest))
+                .and_then(|(ours, theirs)| ratio(ours, theirs));
+            let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x"));
+            text.push_str(&format!(" {ratio} |\n"));
+        }
+        text
+    }
+}
+
+impl What {
+    fn value(self, cost: &Cost) -> f64 {
+        match self {
+            Self::Time => cost.usage.wall_s,
+            #[expect(clippy::cast_precision_loss, reason = "a figure to show")]
+            Self::Bytes => cost.grown as f64,
+        }
+    }
+
+    fn shown(self, cost: &Cost) -> String {
+        match self {
+            Self::Time => format!(
+                "{:.2} ({} MB)",
+                cost.usage.wall_s,
+                cost.usage.peak_bytes / 1_000_000
+            ),
+            Self::Bytes => format!("{:.2}", self.value(cost) / 1e6),
+        }
+    }
+}
+
+/// Does one thing with each tool in turn and says what it cost.
+fn costs(
+    keepers: &mut [Keeper],
+    work: &str,
+    act: impl Fn(&mut Keeper) -> Result<Usage>,
+) -> Result<Vec<Cost>> {
+    let mut costs = Vec::new();
+    for keeper in keepers {
+        let before = data::extent(&keeper.repository())?.bytes;
+        let usage = act(keeper)?;
+        let grown = data::extent(&keeper.repository())?.bytes - before;
+        eprintln!(
+            "{:12} {work:40} {:8.2} s {:6} MB {grown:12} bytes",
+            keeper.name.to_string(),
+            usage.wall_s,
+            usage.peak_bytes / 1_000_000
+        );
+        costs.push(Cost { usage, grown });
+    }
+    Ok(costs)
+}

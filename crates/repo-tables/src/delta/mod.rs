@@ -1,0 +1,162 @@
+//! Delta tables: the version that a log describes, and the files it refers to.
+//!
+//! `log` finds the files of a version's log, `action` decodes commits, `checkpoint` what is summed up
+//! in Parquet, `path` turns what they say into places, and `replay` folds them into the live files. What
+//! a reader must understand and this code does not is refused, never passed over.
+
+mod action;
+mod checkpoint;
+mod log;
+mod path;
+mod replay;
+mod schema;
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+use crate::lake::{Lake, ObjectInfo};
+use crate::location::Location;
+use crate::table::{At, FileKind, Format, Table, TableFile};
+
+use action::{Metadata, Protocol};
+use log::Log;
+use replay::Replay;
+
+pub(crate) use log::{LOG, LogName, log_name};
+
+/// What to take of a table besides the files of its version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeltaOptions {
+    /// Files of the change data feed that the retained commits refer to.
+    pub change_data: bool,
+}
+
+/// Features whose tables are read as this code reads them.
+const READER_FEATURES: [&str; 12] = [
+    "columnMapping",
+    "deletionVectors",
+    "timestampNtz",
+    "typeWidening",
+    "typeWidening-preview",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+    "variantShredding",
+    "variantShredding-preview",
+    "variantType",
+    "variantType-preview",
+    "geospatial",
+];
+
+/// Features of tables whose newest commits only a catalog knows.
+const CATALOG_FEATURES: [&str; 2] = ["catalogManaged", "catalogOwned-preview"];
+
+/// Reads the log of the table at `location` up to a version.
+///
+/// Requests: the hint, the listing of the log, each commit since the newest checkpoint, and the columns
+/// of the checkpoint that matter.
+pub fn pin(lake: &Lake, location: &Location, at: &At, options: DeltaOptions) -> Result<Table> {
+    let log = Log::find(lake, location, at)?;
+    let mut replay = Replay::new(location, options.change_data);
+    for commit in log.commits.iter().rev() {
+        replay.commit(lake, commit)?;
+    }
+    if let Some(checkpoint) = &log.checkpoint {
+        replay.checkpoint(lake, checkpoint)?;
+    }
+    let mut state = replay.finish(&location.to_string())?;
+    check_protocol(location, &state.protocol)?;
+    let time_ms = match log.commits.last() {
+        Some(last) => Some(log::commit_time(lake, last)?),
+        None => None,
+    };
+    let mut files = log_files(&log, &mut state.sidecars);
+    files.append(&mut state.files);
+    distinct(&mut files);
+    let Metadata { id, name, .. } = state.metadata;
+    Ok(Table {
+        format: Format::Delta,
+        location: location.clone(),
+        version: log.version,
+        time_ms,
+        id: Some(id),
+        title: name,
+        schema_id: None,
+        columns: schema::columns(location, &state.metadata.schema)?,
+        metadata_location: None,
+        files,
+    })
+}
+
+/// Refuses what this code would misread.
+fn check_protocol(location: &Location, protocol: &Protocol) -> Result<()> {
+    let refuse = |reason: String| Error::Unsupported {
+        table: location.to_string(),
+        reason,
+    };
+    let features = protocol.reader_features.iter();
+    let features = features.chain(&protocol.writer_features);
+    if features
+        .clone()
+        .any(|f| CATALOG_FEATURES.contains(&f.as_str()))
+    {
+        return Err(refuse(
+            "its commits are managed by a catalog, and the log alone does not tell which of them \
+             count"
+                .to_owned(),
+        ));
+    }
+    match protocol.reader_version {
+        1 | 2 => Ok(()),
+        3 => {
+            let unknown = protocol.reader_features.iter();
+            let mut unknown = unknown.filter(|f| !READER_FEATURES.contains(&f.as_str()));
+            match unknown.next() {
+                None => Ok(()),
+                Some(feature) => Err(refuse(format!(
+                    "it needs the reader feature {feature:?}, which may hold files this program does \
+                     not know of"
+                ))),
+            }
+        }
+        version => Err(refuse(format!(
+            "it needs reader version {version}, and this program knows versions 1 to 3"
+        ))),
+    }
+}
+
+/// The files of the log itself.
+fn log_files(log: &Log, sidecars: &mut Vec<TableFile>) -> Vec<TableFile> {
+    let file = |object: &ObjectInfo, kind, optional| TableFile {
+        location: object.location.clone(),
+        kind,
+        size: Some(object.size),
+        rows: None,
+        deleted_rows: 0,
+        optional,
+        object: Some(object.clone()),
+    };
+    let mut files = Vec::new();
+    for commit in &log.commits {
+        files.push(file(commit, FileKind::Commit, false));
+    }
+    // Its commit is not needed to read the table, and has the time of the version.
+    if let Some(base) = &log.base {
+        files.push(file(base, FileKind::Commit, true));
+    }
+    for sum in &log.sums {
+        files.push(file(sum, FileKind::Statistics, true));
+    }
+    let parts = log
+        .checkpoint
+        .iter()
+        .flat_map(|checkpoint| &checkpoint.parts);
+    files.extend(parts.map(|part| file(part, FileKind::Checkpoint, false)));
+    files.append(sidecars);
+    files
+}
+
+/// Leaves each place once: many deletion vectors share a file, and the base may be a commit read.
+fn distinct(files: &mut Vec<TableFile>) {
+    let mut seen = HashSet::with_capacity(files.len());
+    files.retain(|file| seen.insert(file.location.clone()));
+}

@@ -1,0 +1,290 @@
+//! Stores the files of one pinned table, and the records that describe them.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use repo_core::{Entry, EntryType, Timestamp};
+
+use super::Taking;
+use crate::content::Content;
+use crate::discover::Found;
+use crate::error::{Error, Result};
+use crate::lake::ObjectInfo;
+use crate::limits::{
+    BATCH_BYTES, BATCH_FILES, HEADS_MAX, MANIFEST_MAX, RECORD_MAX, REQUESTS_MAX, SMALL_OBJECT,
+};
+use crate::location::Location;
+use crate::record::{
+    FileRecord, LIST_FILE, TABLE_FILE, TABLES, TableRecord, describe, nanos, parse_files,
+    parse_table, tree_path,
+};
+use crate::table::{Table, TableFile};
+
+/// What the base has of a table.
+struct Base {
+    record: TableRecord,
+    /// By URL.
+    files: HashMap<String, FileRecord>,
+}
+
+/// A file to store.
+struct Item<'t> {
+    path: String,
+    file: &'t TableFile,
+    object: ObjectInfo,
+}
+
+impl Taking<'_> {
+    /// Stores a table; [`Error::Vanished`] when a file of it is gone.
+    pub(super) fn store(&self, found: &Found, table: &Table) -> Result<TableRecord> {
+        let root = format!("{TABLES}/{}", found.name);
+        let base = self.base(&found.name, &root)?;
+        let items = self.items(&root, table)?;
+        let mut records = Vec::with_capacity(items.len());
+        let mut changed = Vec::new();
+        for item in items {
+            records.push(record(&root, &item));
+            if !self.keep(base.as_ref(), &item)? {
+                changed.push(item);
+            }
+        }
+        self.read(table, changed)?;
+        records.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        let old = base.as_ref().map(|base| (&base.record, &base.files));
+        let described = describe(&found.name, &found.path, table, &records, old);
+        // The time of the version, so that what is the same has the same bytes and entry.
+        let time = Timestamp {
+            seconds: table.time_ms.unwrap_or(0).div_euclid(1000),
+            nanos: 0,
+        };
+        let mut lines = Vec::new();
+        for record in &records {
+            serde_json::to_writer(&mut lines, record).map_err(|error| encoding(&root, error))?;
+            lines.push(b'\n');
+        }
+        self.describe(&format!("{root}/{LIST_FILE}"), &lines, time)?;
+        let mut line = serde_json::to_vec(&described).map_err(|error| encoding(&root, error))?;
+        line.push(b'\n');
+        self.describe(&format!("{root}/{TABLE_FILE}"), &line, time)?;
+        Ok(described)
+    }
+
+    /// What the base says of the table of this name.
+    fn base(&self, name: &str, root: &str) -> Result<Option<Base>> {
+        let read = |file: &str, max: u64| -> Result<Option<Vec<u8>>> {
+            let path = format!("{root}/{file}");
+            let Some(entry) = self.builder.before(path.as_bytes())? else {
+                return Ok(None);
+            };
+            if entry.size > max {
+                return Err(Error::malformed(path, "it is too long"));
+            }
+            Ok(Some(self.builder.read_before(&entry, 0..entry.size)?))
+        };
+        let (Some(record), Some(lines)) = (
+            read(TABLE_FILE, RECORD_MAX)?,
+            read(LIST_FILE, MANIFEST_MAX)?,
+        ) else {
+            return Ok(None);
+        };
+        let files = parse_files(name, &lines)?.into_iter();
+        Ok(Some(Base {
+            record: parse_table(name, &record)?,
+            files: files.map(|file| (file.url.clone(), file)).collect(),
+        }))
+    }
+
+    /// Where each file goes, and what its store says of it.
+    fn items<'f>(&self, root: &str, table: &'f Table) -> Result<Vec<Item<'f>>> {
+        let mut known = self.objects(table)?;
+        let mut items = Vec::with_capacity(table.files.len());
+        let mut unknown = Vec::new();
+        for file in &table.files {
+            let object = file.object.clone();
+            match object.or_else(|| known.remove(&file.location)) {
+                Some(object) => items.push(item(root, table, file, object)),
+                None => unknown.push(file),
+            }
+        }
+        for files in unknown.chunks(REQUESTS_MAX * 8) {
+            if self.builder.cancelled() {
+                return Err(Error::cancelled());
+            }
+            let places: Vec<_> = files.iter().map(|file| file.location.clone()).collect();
+            for (file, object) in files.iter().zip(self.lake.heads(&places)) {
+                match object {
+                    Ok(object) => items.push(item(root, table, file, object)),
+                    Err(Error::NotFound { .. }) if file.optional => {}
+                    Err(Error::NotFound { .. }) => return Err(vanished(table, &file.location)),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    /// What a listing of the table says of its files; nothing when they are few. What it does not show
+    /// is asked for by name, and so is the rest when the table holds very much that nobody refers to.
+    fn objects(&self, table: &Table) -> Result<HashMap<Location, ObjectInfo>> {
+        let mut found = HashMap::new();
+        let asked = table.files.iter().filter(|file| {
+            file.object.is_none() && table.location.relative(&file.location).is_some()
+        });
+        let mut wanted: HashSet<&Location> = asked.map(|file| &file.location).collect();
+        if wanted.len() <= HEADS_MAX {
+            return Ok(found);
+        }
+        // A request for one object costs what a request for the names of a thousand does.
+        let mut left = wanted.len().saturating_mul(1000);
+        self.lake.list(&table.location, None, |object| {
+            if wanted.remove(&object.location) {
+                found.insert(object.location.clone(), object);
+            }
+            left -= 1;
+            match wanted.is_empty() || left == 0 || self.builder.cancelled() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Takes a file from the base, when it is known to be the same.
+    fn keep(&self, base: Option<&Base>, item: &Item<'_>) -> Result<bool> {
+        let known = base.and_then(|base| base.files.get(&item.object.location.to_string()));
+        if self.force || !known.is_some_and(|known| known.is_same(&item.object)) {
+            return Ok(false);
+        }
+        match self.builder.before(item.path.as_bytes())? {
+            Some(entry) if entry.kind == EntryType::File && entry.size == item.object.size => {
+                self.builder.put(item.path.as_bytes(), entry)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Reads what is new: small objects of a distant store many at once, others one by one.
+    fn read(&self, table: &Table, items: Vec<Item<'_>>) -> Result<()> {
+        let mut batches: Vec<Vec<Item<'_>>> = Vec::new();
+        let mut room = (0, 0);
+        for item in items {
+            let size = item.object.size;
+            let small = size <= SMALL_OBJECT && self.lake.file(&item.object.location).is_none();
+            match batches.last_mut() {
+                Some(batch) if small && room.0 > 0 && size <= room.1 => {
+                    room = (room.0 - 1, room.1 - size);
+                    batch.push(item);
+                }
+                _ => {
+                    room = match small {
+                        true => (BATCH_FILES - 1, BATCH_BYTES.saturating_sub(size)),
+                        false => (0, 0),
+                    };
+                    batches.push(vec![item]);
+                }
+            }
+        }
+        self.builder
+            .each(batches, |batch| self.batch(table, &batch))
+    }
+
+    fn batch(&self, table: &Table, batch: &[Item<'_>]) -> Result<()> {
+        if self.builder.cancelled() {
+            return Err(Error::cancelled());
+        }
+        if let [item] = batch {
+            let content = Content::open(self.lake, &item.object.location, item.object.size);
+            return self.one(table, item, content);
+        }
+        let places: Vec<_> = batch
+            .iter()
+            .map(|item| item.object.location.clone())
+            .collect();
+        let read = self.lake.read_many(&places, SMALL_OBJECT);
+        for (item, bytes) in batch.iter().zip(read) {
+            let content = bytes.map(|bytes| Content::held(&item.object.location, bytes));
+            self.one(table, item, content)?;
+        }
+        Ok(())
+    }
+
+    fn one(&self, table: &Table, item: &Item<'_>, content: Result<Content<'_>>) -> Result<()> {
+        let place = &item.object.location;
+        let content = match content {
+            Err(Error::NotFound { .. }) => return Err(vanished(table, place)),
+            content => content?,
+        };
+        let mut entry = Entry::new("", EntryType::File);
+        entry.mode = 0o644;
+        entry.mtime = item.object.modified;
+        entry.size = item.object.size;
+        let path = item.path.as_bytes();
+        let before = self.builder.before(path)?;
+        let size = item.object.size;
+        let stored = self
+            .builder
+            .store_at(path, entry, size, &content, before.as_ref());
+        let stored = match stored {
+            Err(_) if content.vanished() => return Err(vanished(table, place)),
+            stored => stored?,
+        };
+        if stored.size != item.object.size {
+            return Err(Error::Size {
+                url: place.to_string(),
+                what: format!("ends after {} of {} bytes", stored.size, item.object.size),
+            });
+        }
+        if let Some(said) = item.file.size.filter(|said| *said != size) {
+            self.builder
+                .note(path, format!("has {size} bytes, and the table says {said}"));
+        }
+        Ok(())
+    }
+
+    /// Stores a record beside the files.
+    fn describe(&self, path: &str, bytes: &[u8], time: Timestamp) -> Result<()> {
+        let before = self.builder.before(path.as_bytes())?;
+        let mut entry = Entry::new("", EntryType::File);
+        entry.mode = 0o644;
+        entry.mtime = time;
+        entry.size = bytes.len() as u64;
+        let mut source = bytes;
+        self.builder
+            .store(path.as_bytes(), entry, &mut source, before.as_ref())?;
+        Ok(())
+    }
+}
+
+fn item<'f>(root: &str, table: &Table, file: &'f TableFile, object: ObjectInfo) -> Item<'f> {
+    Item {
+        path: format!("{root}/{}", tree_path(&table.location, &file.location)),
+        file,
+        object,
+    }
+}
+
+fn record(root: &str, item: &Item<'_>) -> FileRecord {
+    let path = item.path.strip_prefix(root).unwrap_or(&item.path);
+    FileRecord {
+        path: path.trim_start_matches('/').to_owned(),
+        url: item.object.location.to_string(),
+        kind: item.file.kind,
+        size: item.object.size,
+        etag: item.object.etag.clone(),
+        modified_ns: nanos(item.object.modified),
+        rows: item.file.rows,
+        deleted_rows: item.file.deleted_rows,
+    }
+}
+
+fn vanished(table: &Table, place: &Location) -> Error {
+    Error::Vanished {
+        table: table.location.to_string(),
+        url: place.to_string(),
+    }
+}
+
+fn encoding(root: &str, error: serde_json::Error) -> Error {
+    Error::undecodable(root, "it cannot be described", error)
+}

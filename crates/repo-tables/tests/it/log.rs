@@ -1,0 +1,445 @@
+//! What a log says: live files, checkpoints of all kinds, paths, and what is refused.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use repo_tables::{At, DeltaOptions, FileKind, Result, Table, pin_delta};
+use serde_json::{Value, json};
+
+use crate::fixture::{Bucket, SCHEMA, add, blocking, metadata, place, protocol, remove};
+
+async fn pin(bucket: &Bucket, at: At) -> Result<Table> {
+    pin_with(bucket, at, DeltaOptions::default()).await
+}
+
+async fn pin_with(bucket: &Bucket, at: At, options: DeltaOptions) -> Result<Table> {
+    let lake = bucket.lake.clone();
+    blocking(move || pin_delta(&lake, &place("t"), &at, options)).await
+}
+
+/// Places of files of one kind, below the table where they are.
+fn files(table: &Table, kind: FileKind) -> BTreeSet<String> {
+    let files = table.files.iter().filter(|file| file.kind == kind);
+    let paths = files.map(|file| match place("t").relative(&file.location) {
+        Some(below) => below.to_owned(),
+        None => file.location.to_string(),
+    });
+    paths.collect()
+}
+
+fn set(paths: &[&str]) -> BTreeSet<String> {
+    paths.iter().map(|path| (*path).to_owned()).collect()
+}
+
+async fn refused(bucket: &Bucket, said: &str) {
+    let error = pin(bucket, At::Newest).await.unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.contains(said), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_action_of_a_file_counts() {
+    let bucket = Bucket::new();
+    bucket
+        .commit(
+            "t",
+            0,
+            &[protocol(), metadata("m"), add("a", 5), add("b", 5)],
+        )
+        .await;
+    bucket
+        .commit(
+            "t",
+            1,
+            &[remove("a"), add("c", 5), json!({"commitInfo": {}})],
+        )
+        .await;
+    bucket.commit("t", 2, &[add("a", 6), remove("b")]).await;
+    let table = pin(&bucket, At::Newest).await.unwrap();
+    assert_eq!((table.version, table.rows()), (2, Some(20)));
+    assert_eq!(files(&table, FileKind::Data), set(&["a", "c"]));
+    assert_eq!(files(&table, FileKind::Commit).len(), 3);
+    assert_eq!(table.columns[0], ("id".to_owned(), "long".to_owned()));
+    assert_eq!(table.columns.len(), 2);
+    for (version, expected) in [(0, set(&["a", "b"])), (1, set(&["b", "c"]))] {
+        let table = pin(&bucket, At::Version(version)).await.unwrap();
+        assert_eq!(files(&table, FileKind::Data), expected);
+    }
+    assert!(pin(&bucket, At::Version(3)).await.is_err());
+    assert!(pin(&bucket, At::Time(0)).await.is_err());
+    let table = pin(&bucket, At::Time(i64::MAX)).await.unwrap();
+    assert_eq!(table.version, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_in_commits_count_before_those_of_files() {
+    let bucket = Bucket::new();
+    let said = |time: i64| json!({"commitInfo": {"inCommitTimestamp": time}});
+    bucket
+        .commit("t", 0, &[said(1000), protocol(), metadata("m")])
+        .await;
+    bucket.commit("t", 1, &[said(2000), add("a", 5)]).await;
+    bucket.commit("t", 2, &[said(3000), add("b", 5)]).await;
+    for (time, version) in [(1000, 0), (1999, 0), (2000, 1), (9000, 2)] {
+        let table = pin(&bucket, At::Time(time)).await.unwrap();
+        assert_eq!(table.version, version, "{time}");
+    }
+    assert!(pin(&bucket, At::Time(999)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_are_files_and_tell_files_apart() {
+    let bucket = Bucket::new();
+    let vector = |kind: &str, path: &str, offset: i64| {
+        json!({"storageType": kind,
+        "pathOrInlineDv": path, "offset": offset, "sizeInBytes": 30, "cardinality": 3})
+    };
+    let with = |path: &str, vector: &Value| {
+        let mut action = add(path, 5);
+        action["add"]["deletionVector"] = vector.clone();
+        action
+    };
+    let features = json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7,
+        "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}});
+    bucket
+        .commit(
+            "t",
+            0,
+            &[
+                features,
+                metadata("m"),
+                add("a", 5),
+                add("b", 5),
+                add("c", 5),
+                add("d", 5),
+            ],
+        )
+        .await;
+    let one = vector("u", "ab^-aqEH.-t@S}K{vb[*k^", 1);
+    let inline = vector("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", 0);
+    let two = vector("u", "ab^-aqEH.-t@S}K{vb[*k^", 40);
+    let far = vector("p", "memory://other/x/deletion_vector_1.bin", 1);
+    bucket
+        .commit(
+            "t",
+            1,
+            &[
+                remove("a"),
+                with("a", &one),
+                remove("b"),
+                with("b", &inline),
+                remove("c"),
+                with("c", &two),
+                remove("d"),
+                with("d", &far),
+            ],
+        )
+        .await;
+    let mut gone = remove("a");
+    gone["remove"]["deletionVector"] = one;
+    let table = pin(&bucket, At::Newest).await.unwrap();
+    assert_eq!(files(&table, FileKind::Data), set(&["a", "b", "c", "d"]));
+    let shared = "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin";
+    let expected = set(&[shared, "memory://other/x/deletion_vector_1.bin"]);
+    assert_eq!(files(&table, FileKind::Deletes), expected);
+    assert_eq!(table.rows(), Some(28));
+    bucket.commit("t", 2, &[gone]).await;
+    let table = pin(&bucket, At::Newest).await.unwrap();
+    assert_eq!(files(&table, FileKind::Data), set(&["b", "c", "d"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_data_is_taken_when_asked_for() {
+    let bucket = Bucket::new();
+    let change = json!({"cdc": {"path": "_change_data/x", "partitionValues": {}, "size": 3}});
+    bucket
+        .commit("t", 0, &[protocol(), metadata("m"), add("a", 5), change])
+        .await;
+    let table = pin(&bucket, At::Newest).await.unwrap();
+    assert_eq!(files(&table, FileKind::Changes), set(&[]));
+    let options = DeltaOptions { change_data: true };
+    let table = pin_with(&bucket, At::Newest, options).await.unwrap();
+    assert_eq!(files(&table, FileKind::Changes), set(&["_change_data/x"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reader_would_have_to_know_is_refused() {
+    let protocol = |reader: u32, features: &[&str]| {
+        json!({"protocol": {"minReaderVersion": reader,
+        "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features}})
+    };
+    for (protocol, said) in [
+        (protocol(4, &[]), "reader version 4"),
+        (protocol(3, &["adaptiveMetadata"]), "\"adaptiveMetadata\""),
+        (protocol(3, &["catalogManaged"]), "managed by a catalog"),
+        (
+            protocol(3, &["catalogOwned-preview"]),
+            "managed by a catalog",
+        ),
+    ] {
+        let bucket = Bucket::new();
+        bucket.commit("t", 0, &[protocol, metadata("m")]).await;
+        refused(&bucket, said).await;
+    }
+    let bucket = Bucket::new();
+    let known = protocol(3, &["deletionVectors", "columnMapping", "v2Checkpoint"]);
+    bucket.commit("t", 0, &[known, metadata("m")]).await;
+    assert!(pin(&bucket, At::Newest).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_log_is_told_by_its_file() {
+    let bucket = Bucket::new();
+    refused(&bucket, "no table at memory://lake/t").await;
+    bucket.commit("t", 0, &[protocol()]).await;
+    refused(&bucket, "its log has no metadata").await;
+    bucket
+        .commit("t", 0, &[protocol(), metadata("m"), add("../../x", 1)])
+        .await;
+    refused(&bucket, "\"../../x\" is not a usable location").await;
+    bucket.commit("t", 0, &[protocol(), metadata("m")]).await;
+    bucket.commit("t", 2, &[add("a", 1)]).await;
+    refused(&bucket, "00000000000000000001.json not found").await;
+    bucket
+        .put("t/_delta_log/00000000000000000001.json", "{\"add\":")
+        .await;
+    refused(
+        &bucket,
+        "00000000000000000001.json is not valid: line 1 is no action",
+    )
+    .await;
+    bucket
+        .put(
+            "t/_delta_log/00000000000000000001.checkpoint.parquet",
+            "PAR1nonsensePAR1",
+        )
+        .await;
+    refused(&bucket, "it cannot be read as Parquet").await;
+}
+
+/// A checkpoint with these adds; of a table when it says so, or with sidecars.
+fn checkpoint(paths: &[&str], whole: bool, sidecars: &[(&str, i64)]) -> Vec<u8> {
+    let schema = "message m {
+        optional group add { required binary path (UTF8); required int64 size;
+            optional binary stats (UTF8); }
+        optional group metaData { required binary id (UTF8); required binary schemaString (UTF8); }
+        optional group protocol { required int64 minReaderVersion;
+            optional group readerFeatures (LIST) { repeated group list { optional binary element (UTF8); } } }
+        optional group sidecar { required binary path (UTF8); required int64 sizeInBytes; } }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    let rows = paths.len() + sidecars.len() + usize::from(whole);
+    let text = |values: &[&str]| -> Vec<ByteArray> {
+        values.iter().map(|value| ByteArray::from(*value)).collect()
+    };
+    // Rows: adds, then sidecars, then one with the table and its protocol.
+    let level = |first: usize, count: usize, level: i16| -> Vec<i16> {
+        (0..rows)
+            .map(|row| {
+                if (first..first + count).contains(&row) {
+                    level
+                } else {
+                    0
+                }
+            })
+            .collect()
+    };
+    let (adds, sides) = (paths.len(), sidecars.len());
+    let numbers =
+        |values: Vec<i64>,
+         levels: Vec<i16>,
+         group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, Vec<u8>>| {
+            let mut column = group.next_column().unwrap().unwrap();
+            column
+                .typed::<Int64Type>()
+                .write_batch(&values, Some(&levels), None)
+                .unwrap();
+            column.close().unwrap();
+        };
+    let texts =
+        |values: Vec<ByteArray>,
+         levels: Vec<i16>,
+         repeated: Option<Vec<i16>>,
+         group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, Vec<u8>>| {
+            let mut column = group.next_column().unwrap().unwrap();
+            column
+                .typed::<ByteArrayType>()
+                .write_batch(&values, Some(&levels), repeated.as_deref())
+                .unwrap();
+            column.close().unwrap();
+        };
+    texts(text(paths), level(0, adds, 1), None, &mut group);
+    numbers(vec![5; adds], level(0, adds, 1), &mut group);
+    texts(
+        text(&vec!["{\"numRecords\":10}"; adds]),
+        level(0, adds, 2),
+        None,
+        &mut group,
+    );
+    let table = usize::from(whole);
+    texts(
+        text(&["m"][..table]),
+        level(adds + sides, table, 1),
+        None,
+        &mut group,
+    );
+    texts(
+        text(&[SCHEMA][..table]),
+        level(adds + sides, table, 1),
+        None,
+        &mut group,
+    );
+    numbers(vec![3; table], level(adds + sides, table, 1), &mut group);
+    // The last row has two features.
+    let mut levels = level(adds + sides, table, 4);
+    let mut repeated = vec![0; rows];
+    let features = ["v2Checkpoint", "deletionVectors"];
+    if whole {
+        levels.push(4);
+        repeated.push(1);
+    }
+    texts(
+        text(&features[..2 * table]),
+        levels,
+        Some(repeated),
+        &mut group,
+    );
+    texts(
+        text(&sidecars.iter().map(|(path, _)| *path).collect::<Vec<_>>()),
+        level(adds, sides, 1),
+        None,
+        &mut group,
+    );
+    numbers(
+        sidecars.iter().map(|(_, size)| *size).collect(),
+        level(adds, sides, 1),
+        &mut group,
+    );
+    group.close().unwrap();
+    file.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_of_all_kinds_say_the_same() {
+    let side = checkpoint(&["a"], false, &[]);
+    let sides = [
+        ("s1.parquet", i64::try_from(side.len()).unwrap()),
+        (
+            "s2.parquet",
+            i64::try_from(checkpoint(&["b"], false, &[]).len()).unwrap(),
+        ),
+    ];
+    let lines = |sidecars: &[(&str, i64)]| {
+        let mut lines = vec![
+            json!({"checkpointMetadata": {"version": 3}}),
+            protocol(),
+            metadata("m"),
+        ];
+        lines.extend(sidecars.iter().map(|(path, size)| json!({"sidecar": {"path": path, "sizeInBytes": size, "modificationTime": 1}})));
+        lines
+            .iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+            .into_bytes()
+    };
+    let name = |rest: &str| format!("t/_delta_log/{:020}.checkpoint.{rest}", 3);
+    let uuid = "80a083e8-7026-4e79-81be-64bd76c43a11";
+    let kinds: Vec<(Vec<(String, Vec<u8>)>, usize)> = vec![
+        (
+            vec![(name("parquet"), checkpoint(&["a", "b"], true, &[]))],
+            1,
+        ),
+        (
+            vec![
+                (
+                    name("0000000001.0000000002.parquet"),
+                    checkpoint(&["a"], true, &[]),
+                ),
+                (
+                    name("0000000002.0000000002.parquet"),
+                    checkpoint(&["b"], false, &[]),
+                ),
+            ],
+            2,
+        ),
+        (
+            vec![(
+                name(&format!("{uuid}.parquet")),
+                checkpoint(&[], true, &sides),
+            )],
+            3,
+        ),
+        (vec![(name(&format!("{uuid}.json")), lines(&sides))], 3),
+    ];
+    for (parts, count) in kinds {
+        let bucket = Bucket::new();
+        bucket
+            .put("t/_delta_log/_sidecars/s1.parquet", side.clone())
+            .await;
+        bucket
+            .put(
+                "t/_delta_log/_sidecars/s2.parquet",
+                checkpoint(&["b"], false, &[]),
+            )
+            .await;
+        // An incomplete checkpoint that is newer is none.
+        let partial = format!(
+            "t/_delta_log/{:020}.checkpoint.0000000001.0000000002.parquet",
+            4
+        );
+        bucket.put(&partial, side.clone()).await;
+        for (path, bytes) in parts {
+            bucket.put(&path, bytes).await;
+        }
+        bucket.commit("t", 3, &[add("b", 5)]).await;
+        bucket.commit("t", 4, &[remove("a"), add("c", 5)]).await;
+        bucket
+            .put(
+                "t/_delta_log/_last_checkpoint",
+                "{\"version\":3,\"size\":4}",
+            )
+            .await;
+        let table = pin(&bucket, At::Newest).await.unwrap();
+        assert_eq!(files(&table, FileKind::Data), set(&["b", "c"]));
+        assert_eq!(files(&table, FileKind::Checkpoint).len(), count);
+        assert_eq!(
+            files(&table, FileKind::Commit).len(),
+            2,
+            "its own commit is kept"
+        );
+        assert_eq!((table.version, table.rows()), (4, Some(20)));
+        // A hint past the end is passed over.
+        bucket
+            .put(
+                "t/_delta_log/_last_checkpoint",
+                "{\"version\":9,\"size\":4}",
+            )
+            .await;
+        assert_eq!(pin(&bucket, At::Newest).await.unwrap().version, 4);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_checkpoint_is_an_error_and_not_a_panic() {
+    let whole = checkpoint(&["a", "b"], true, &[]);
+    let bucket = Bucket::new();
+    let path = "t/_delta_log/00000000000000000003.checkpoint.parquet";
+    for length in (0..whole.len()).step_by(7) {
+        bucket.put(path, whole[..length].to_vec()).await;
+        assert!(pin(&bucket, At::Newest).await.is_err(), "{length}");
+    }
+    for at in (0..whole.len()).step_by(3) {
+        let mut harmed = whole.clone();
+        harmed[at] ^= 0x55;
+        bucket.put(path, harmed).await;
+        // A flip may hit what nobody reads; what counts is that it ends.
+        drop(pin(&bucket, At::Newest).await);
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of tables against their formats and their readers, in one binary. Some tables are made by hand,
+//! so that every corner of a log can be had.
+
+mod avro;
+mod avro_writer;
+mod fixture;
+mod log;
+mod meddling;
+mod place;
+mod readers;
+mod restore;
+mod snapshot;
