@@ -36,7 +36,7 @@ pub use diff::{Change, ChangeKind, DiffTotals, VisitChange};
 pub use local::LocalFile;
 pub use locks::{LocksReport, SnapshotLock};
 pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
-pub use restore::{PlanAction, PlanLine, RestoreOptions, RestoreReport};
+pub use restore::{Adapt, PlanAction, PlanLine, RestoreOptions, RestoreReport};
 pub use snapshot::StreamEnd;
 pub use undo::UndoReport;
 pub use view::{SnapshotView, Visit};
