@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, repair, restore, snapshot,
-    snapshots, stats, tag, undo,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, pg, repair, restore,
+    snapshot, snapshots, stats, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Tag(tag::TagArgs),
     /// Say what the repository holds and occupies.
     Stats(stats::StatsArgs),
+    /// Save and restore clusters of Postgres.
+    Pg(pg::PgArgs),
     /// Show what was done to the repository, newest first.
     Log(log::LogArgs),
     /// Print the completions of a shell.
