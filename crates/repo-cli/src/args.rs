@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, repair, restore,
-    snapshot, snapshots, stats, table, tag, undo,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, pg, repair,
+    restore, snapshot, snapshots, stats, table, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Stats(stats::StatsArgs),
     /// Save and restore lakehouse tables.
     Table(table::TableArgs),
+    /// Save and restore clusters of Postgres.
+    Pg(pg::PgArgs),
     /// Show what was done to the repository, newest first.
     Log(log::LogArgs),
     /// Print the completions of a shell.

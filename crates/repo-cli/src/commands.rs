@@ -12,6 +12,7 @@ pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mount;
+pub(crate) mod pg;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshot;
@@ -46,6 +47,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Tag(args) => tag::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,
         Command::Table(args) => table::run(context, args).await,
+        Command::Pg(args) => pg::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
         Command::Completions(args) => completions::run(&context.output, &args),
     }

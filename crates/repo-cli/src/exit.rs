@@ -96,6 +96,13 @@ impl Failure {
         Self::new(Exit::Ok, "")
     }
 
+    /// A failure that is all in an error and its causes.
+    pub(crate) fn from_error(error: &dyn StdError) -> Self {
+        let mut parts = Vec::new();
+        push_chain(&mut parts, error);
+        Self::new(Exit::Failed, parts.join(": "))
+    }
+
     /// The command was stopped by a signal.
     pub(crate) fn cancelled() -> Self {
         Self::new(Exit::Cancelled, "cancelled")

@@ -19,6 +19,7 @@ mod forget;
 mod gc;
 mod locks;
 mod mount;
+mod postgres;
 mod repair;
 mod repository;
 mod table;
@@ -29,6 +30,7 @@ pub(crate) use forget::{ForgetMessage, ForgetSummary};
 pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use mount::MountMessage;
+pub(crate) use postgres::{ClusterMessage, RelationMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,

@@ -39,8 +39,8 @@ const OWNED: &[(&[&str], &[&str])] = &[
         &["zstd", "zstd-safe", "flate2", "snap"],
         &["repo-format", "repo-tables"],
     ),
-    // Checksums for readers of a manifest.
-    (&["sha2"], &["repo-format", "repo-tables"]),
+    // Checksums that readers of a manifest ask for.
+    (&["sha2"], &["repo-format", "repo-postgres", "repo-tables"]),
     (&["parquet"], &["repo-tables"]),
     (&["bincode"], &["repo-core"]),
     (&["fuser"], &["repo-mount"]),

@@ -47,6 +47,7 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
         delete: args.delete,
         dry_run: args.dry_run,
         verify: args.verify,
+        adapt: None,
     };
     let clock = Stopwatch::start();
     let report = repository

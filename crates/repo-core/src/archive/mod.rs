@@ -38,7 +38,7 @@ pub use local::LocalFile;
 pub use locks::{LocksReport, SnapshotLock};
 pub use options::{Exclude, Parent, SnapshotOptions, SnapshotReport};
 pub use reader::{FileReader, Leaf, Reader};
-pub use restore::{PlanAction, PlanLine, RestoreOptions, RestoreReport};
+pub use restore::{Adapt, PlanAction, PlanLine, RestoreOptions, RestoreReport};
 pub use snapshot::StreamEnd;
 pub use undo::UndoReport;
 pub use view::{SnapshotView, Visit};

@@ -21,6 +21,7 @@ const PLAIN: RestoreOptions = RestoreOptions {
     delete: false,
     dry_run: false,
     verify: false,
+    adapt: None,
 };
 const DELETE: RestoreOptions = RestoreOptions {
     delete: true,

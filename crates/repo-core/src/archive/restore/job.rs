@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::archive::restore::dir::Dir;
 use crate::archive::restore::limits::{FINDINGS, HANDLES, HANDLES_SPARED};
-use crate::archive::restore::{PlanAction, PlanLine, RestoreReport};
+use crate::archive::restore::{Adapt, PlanAction, PlanLine, RestoreReport};
 use crate::archive::tree::Trees;
 use crate::error::{Error, Result};
 use crate::progress::{Finding, Progress, Severity};
@@ -68,6 +68,7 @@ pub(super) struct Job {
     pub(super) target: PathBuf,
     pub(super) identity: Identity,
     pub(super) progress: Arc<dyn Progress>,
+    pub(super) adapt: Option<Adapt>,
     handles: AtomicUsize,
     handles_max: usize,
     scratch: Mutex<Vec<Scratch>>,
@@ -112,6 +113,7 @@ impl Job {
             target,
             identity: Identity::current(),
             progress,
+            adapt: None,
             handles: AtomicUsize::new(0),
             handles_max: handles_max(),
             scratch: Mutex::default(),

@@ -37,8 +37,13 @@ use meta::Attributes;
 use plan::Planner;
 use window::Gate;
 
+/// Changes an entry on its way into the target, by its path relative to the target. What it says no
+/// to is passed over with all below it: neither written nor deleted. It may not change names and
+/// kinds.
+pub type Adapt = Arc<dyn Fn(&[u8], &mut Entry) -> bool + Send + Sync>;
+
 /// Choices of one restore.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RestoreOptions {
     /// Remove what lies below the target and not in the snapshot.
     pub delete: bool,
@@ -46,6 +51,8 @@ pub struct RestoreOptions {
     pub dry_run: bool,
     /// Read every restored file again and compare it with the snapshot.
     pub verify: bool,
+    /// What is not to be restored as it is, for adapters.
+    pub adapt: Option<Adapt>,
 }
 
 /// What would be done to a path of the target.
@@ -177,13 +184,15 @@ impl Request {
         let (bytes, files) = (totals.map(|t| t.bytes), totals.map(|t| t.files));
         self.progress.start(phase, bytes, files);
         let prefix = self.prefix(directory);
-        let job = Arc::new(Job::new(
+        let mut job = Job::new(
             mode,
             self.options.delete && directory && mode != Mode::Verify,
             trees.clone(),
             (prefix, self.target.clone()),
             Arc::clone(&self.progress),
-        ));
+        );
+        job.adapt.clone_from(&self.options.adapt);
+        let job = Arc::new(job);
         // A root that stands for several paths is no directory anybody had.
         let own = (directory && entry.inode.is_some()).then(|| Attributes::take(&mut entry));
         if own.is_some() {

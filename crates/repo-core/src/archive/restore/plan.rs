@@ -57,7 +57,13 @@ impl<'a, F: FnMut(Window)> Planner<'a, F> {
             if self.job.stopped() {
                 break;
             }
-            match entries.next() {
+            let mut next = entries.next();
+            if let Some(Ok(entry)) = &mut next
+                && self.passes_over(dir, entry)
+            {
+                continue;
+            }
+            match next {
                 None => {
                     if self.job.crowded() {
                         dir.release();
@@ -88,6 +94,12 @@ impl<'a, F: FnMut(Window)> Planner<'a, F> {
             }
         }
         self.flush();
+    }
+
+    /// Whether the caller wants an entry left out; else it is as the caller wants it.
+    fn passes_over(&self, dir: &Dir, entry: &mut Entry) -> bool {
+        let adapt = self.job.adapt.as_ref();
+        adapt.is_some_and(|adapt| !adapt(&dir.path_of(&entry.name), entry))
     }
 
     fn open(&self, stack: &mut Vec<(Arc<Dir>, Entries)>, dir: Arc<Dir>, subtree: Option<BlobId>) {

@@ -1,0 +1,70 @@
+//! `repo pg`: clusters of Postgres.
+
+use clap::{Args, Subcommand};
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+mod info;
+mod restore;
+mod snapshot;
+
+/// Arguments of `pg`.
+#[derive(Debug, Args)]
+pub(crate) struct PgArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Save a running cluster as a snapshot.
+    Snapshot(snapshot::SnapshotArgs),
+    /// Make a data directory the cluster of a snapshot, ready to start.
+    Restore(restore::RestoreArgs),
+    /// List snapshots of clusters, or the relations of one.
+    Info(info::InfoArgs),
+}
+
+pub(crate) async fn run(context: &Context, args: PgArgs) -> Result<Exit, Failure> {
+    match args.action {
+        Action::Snapshot(args) => snapshot::run(context, args).await,
+        Action::Restore(args) => restore::run(context, args).await,
+        Action::Info(args) => info::run(context, args).await,
+    }
+}
+
+/// The failure that an error of the adapter is.
+fn failure(error: repo_postgres::Error) -> Failure {
+    use repo_postgres::Error;
+
+    let hint = match &error {
+        Error::Core(_) => None,
+        Error::Connect { .. } => Some("--dsn says where the server is and as whom to connect"),
+        Error::Permission { .. } => Some(
+            "grant the user pg_read_all_settings and the functions that start and stop backups, or use a superuser",
+        ),
+        Error::WalGone { .. } => {
+            Some("let the user replicate, so that the server keeps the log, or raise wal_keep_size")
+        }
+        Error::NotRunning { .. } => {
+            Some("a stopped cluster is a directory: `repo snapshot` saves it")
+        }
+        Error::Running { .. } => Some("stop the server first"),
+        Error::Occupied { .. } => Some(
+            "give an empty directory or move tablespaces with --tablespace-mapping; --force takes it over",
+        ),
+        Error::NotPostgres { .. } => Some("`repo pg info` lists snapshots of clusters"),
+        Error::NoDatabase { .. } => Some("`repo pg info --relations` lists what there is"),
+        Error::SessionLost => Some("the server's log says why it ended the session"),
+        _ => None,
+    };
+    let failure = match error {
+        Error::Core(error) => Failure::from(error),
+        error => Failure::from_error(&error),
+    };
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

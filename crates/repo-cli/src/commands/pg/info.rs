@@ -1,0 +1,101 @@
+//! `repo pg info`: snapshots of clusters, and which file of one is which table.
+
+use clap::Args;
+use repo_core::Repository;
+use repo_postgres::{Description, KIND};
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::message::{ClusterMessage, RelationMessage};
+use crate::select::{self, Filter};
+use crate::show;
+
+/// Arguments of `pg info`.
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// Look at SNAPSHOT only, an id or `latest`.
+    #[arg(value_name = "SNAPSHOT", required_if_eq("relations", "true"))]
+    snapshot: Option<String>,
+    /// List the relations of the snapshot: database, schema, name and size.
+    #[arg(long)]
+    relations: bool,
+    #[command(flatten)]
+    filter: Filter,
+    /// Look at the state after commit N, see `repo log`.
+    #[arg(long, value_name = "N")]
+    at: Option<u64>,
+}
+
+pub(crate) async fn run(context: &Context, args: InfoArgs) -> Result<Exit, Failure> {
+    let repository = context.open_at(args.at).await?;
+    match &args.snapshot {
+        Some(name) if args.relations => relations(context, &repository, name, &args.filter).await?,
+        name => snapshots(context, &repository, name.as_deref(), &args.filter).await?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn snapshots(
+    context: &Context,
+    repository: &Repository,
+    name: Option<&str>,
+    filter: &Filter,
+) -> Result<(), Failure> {
+    let known = repository.snapshots();
+    let chosen = match name {
+        Some(name) => vec![select::find(&known, name, filter)?],
+        None => known
+            .iter()
+            .filter(|known| known.snapshot.source.as_deref() == Some(KIND))
+            .filter(|known| filter.matches(known))
+            .collect(),
+    };
+    let mut rows = Vec::new();
+    for known in chosen {
+        let view = repository.view(&known.snapshot.id())?;
+        let description = Description::of(&view).await.map_err(super::failure)?;
+        let message = ClusterMessage::new(&known.snapshot, &description);
+        if context.output.is_json() {
+            context.output.message(&message)?;
+        } else {
+            rows.push(message.row());
+        }
+    }
+    if !context.output.is_json() {
+        let heading = [
+            "ID", "Time", "Version", "Timeline", "Start", "Stop", "Size", "Damaged",
+        ];
+        let right = ["Timeline", "Size", "Damaged"];
+        for line in show::table(&heading, &right, &rows) {
+            context.output.line(line)?;
+        }
+    }
+    Ok(())
+}
+
+async fn relations(
+    context: &Context,
+    repository: &Repository,
+    name: &str,
+    filter: &Filter,
+) -> Result<(), Failure> {
+    let view = select::view(repository, name, filter)?;
+    let found = repo_postgres::relations(&view)
+        .await
+        .map_err(super::failure)?;
+    if context.output.is_json() {
+        for sized in &found {
+            context.output.message(&RelationMessage::new(sized))?;
+        }
+        return Ok(());
+    }
+    let rows: Vec<_> = found
+        .iter()
+        .map(|sized| RelationMessage::new(sized).row())
+        .collect();
+    let heading = ["Database", "Schema", "Name", "Kind", "Size", "Path"];
+    for line in show::table(&heading, &["Size"], &rows) {
+        context.output.line(line)?;
+    }
+    Ok(())
+}

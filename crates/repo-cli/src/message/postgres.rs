@@ -1,0 +1,113 @@
+//! Messages about clusters of Postgres.
+
+use repo_core::Snapshot;
+use repo_postgres::{Description, SizedRelation};
+use serde::Serialize;
+
+use crate::show;
+
+/// A snapshot of a cluster.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "pg_snapshot")]
+pub(crate) struct ClusterMessage<'a> {
+    id: String,
+    time: String,
+    host: &'a str,
+    pgdata: &'a str,
+    system_identifier: &'a str,
+    version: u32,
+    timeline: u32,
+    start_lsn: String,
+    stop_lsn: String,
+    standby: bool,
+    checksums: bool,
+    bytes: u64,
+    databases: Vec<&'a str>,
+    corrupt_pages: u64,
+    #[serde(skip)]
+    time_ms: i64,
+}
+
+impl<'a> ClusterMessage<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, cluster: &'a Description) -> Self {
+        let databases = cluster.databases.iter();
+        Self {
+            id: snapshot.id().to_hex(),
+            time: show::utc_time(snapshot.time_ms),
+            host: &snapshot.host,
+            pgdata: &cluster.pgdata,
+            system_identifier: &cluster.system_identifier,
+            version: cluster.version,
+            timeline: cluster.timeline,
+            start_lsn: cluster.start_lsn.to_string(),
+            stop_lsn: cluster.stop_lsn.to_string(),
+            standby: cluster.standby,
+            checksums: cluster.checksums,
+            bytes: snapshot.stats.bytes,
+            databases: databases.map(|database| database.name.as_str()).collect(),
+            corrupt_pages: cluster.corrupt_pages.len() as u64,
+            time_ms: snapshot.time_ms,
+        }
+    }
+
+    /// The cells of a table.
+    pub(crate) fn row(&self) -> Vec<String> {
+        vec![
+            self.id[..8].to_owned(),
+            show::local_time(self.time_ms),
+            format!("{}.{}", self.version / 10_000, self.version % 10_000),
+            self.timeline.to_string(),
+            self.start_lsn.clone(),
+            self.stop_lsn.clone(),
+            show::bytes(self.bytes),
+            show::grouped(self.corrupt_pages),
+        ]
+    }
+}
+
+/// A relation in a snapshot of a cluster.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "pg_relation")]
+pub(crate) struct RelationMessage<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    schema: &'a str,
+    name: &'a str,
+    kind: &'static str,
+    bytes: u64,
+    path: &'a str,
+}
+
+impl<'a> RelationMessage<'a> {
+    pub(crate) fn new(sized: &'a SizedRelation) -> Self {
+        let relation = &sized.relation;
+        Self {
+            database: relation.database.as_deref(),
+            schema: &relation.schema,
+            name: &relation.name,
+            kind: match relation.kind.as_str() {
+                "r" => "table",
+                "i" => "index",
+                "S" => "sequence",
+                "t" => "toast",
+                "m" => "materialized_view",
+                _ => "other",
+            },
+            bytes: sized.bytes,
+            path: &relation.path,
+        }
+    }
+
+    /// The cells of a table.
+    pub(crate) fn row(&self) -> Vec<String> {
+        let text = |text: &str| show::path(text.as_bytes());
+        vec![
+            self.database.map_or("-".to_owned(), text),
+            text(self.schema),
+            text(self.name),
+            self.kind.to_owned(),
+            show::bytes(self.bytes),
+            text(self.path),
+        ]
+    }
+}
