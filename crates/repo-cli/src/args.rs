@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, repair, restore, snapshot,
-    snapshots, stats, tag, undo,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, pg, repair, restore,
+    snapshot, snapshots, stats, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Key(key::KeyArgs),
     /// Change the tags of snapshots, and protect them.
     Tag(tag::TagArgs),
+    /// Work with Postgres clusters.
+    Pg(pg::PgArgs),
     /// Say what the repository holds and occupies.
     Stats(stats::StatsArgs),
     /// Show what was done to the repository, newest first.

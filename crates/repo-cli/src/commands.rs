@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod pg;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshot;
@@ -41,6 +42,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Repair(args) => repair::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
+        Command::Pg(args) => pg::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
         Command::Completions(args) => completions::run(&context.output, &args),

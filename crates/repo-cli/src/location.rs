@@ -211,7 +211,8 @@ impl Context {
         }
     }
 
-    fn store(&self) -> Result<Store, Failure> {
+    /// The store that the repository lies in. No request.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
         let mut options = self.environment.provider_options();
         let profile = self.profile.options.iter();
         options.extend(profile.map(|(key, value)| (key.to_ascii_lowercase(), value.clone())));

@@ -1,1 +1,3 @@
 //! Snapshots of live Postgres clusters, their restore, and their archive of WAL.
+
+pub mod wal;

@@ -25,13 +25,14 @@ const OWNED: &[(&[&str], &[&str])] = &[
             "argon2",
             "aes-gcm",
             "chacha20poly1305",
-            "sha2",
             "hkdf",
             "lz4_flex",
             "flate2",
         ],
         &["repo-format"],
     ),
+    // Postgres lists SHA-256 of files, and signs in with it.
+    (&["sha2"], &["repo-format", "repo-postgres"]),
     (&["bincode"], &["repo-core"]),
     (
         &["clap", "clap_complete", "indicatif", "tracing-subscriber"],

@@ -1,0 +1,30 @@
+//! `repo pg`: clusters of Postgres.
+
+use clap::{Args, Subcommand};
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+pub(crate) mod archive;
+
+/// Arguments of `pg`.
+#[derive(Debug, Args)]
+pub(crate) struct PgArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Archive a file of WAL; for `archive_command`.
+    ArchivePush(archive::PushArgs),
+    /// Fetch an archived file; for `restore_command`.
+    ArchiveGet(archive::GetArgs),
+}
+
+pub(crate) async fn run(context: &Context, args: PgArgs) -> Result<Exit, Failure> {
+    match args.action {
+        Action::ArchivePush(args) => archive::push(context, args).await,
+        Action::ArchiveGet(args) => archive::get(context, args).await,
+    }
+}
