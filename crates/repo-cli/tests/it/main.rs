@@ -15,3 +15,5 @@ mod keys;
 mod lists;
 mod restore;
 mod streams;
+mod wal;
+mod wal_server;

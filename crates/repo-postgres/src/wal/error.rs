@@ -14,6 +14,15 @@ pub enum Error {
     /// The repository refused or failed.
     #[error(transparent)]
     Repository(#[from] repo_core::Error),
+    /// The server could not be asked.
+    #[error(transparent)]
+    Server(#[from] crate::stream::Error),
+    /// Archiving does not work.
+    #[error("archiving does not work: {why}")]
+    Archiving {
+        /// What the server says about it.
+        why: String,
+    },
     /// A local file could not be used.
     #[error("cannot {operation} {}", path.display())]
     Io {
@@ -63,6 +72,12 @@ pub enum Error {
         file: WalFile,
         /// Its length, in bytes.
         size: u64,
+    },
+    /// A snapshot of a cluster that does not say which WAL it needs.
+    #[error("snapshot {id} does not say which WAL it needs")]
+    Description {
+        /// The snapshot.
+        id: String,
     },
     /// The archive changed again and again while it was read.
     #[error("other writers were first {attempts} times")]

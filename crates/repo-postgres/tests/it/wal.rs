@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use repo_core::{Access, CreateOptions, OpenOptions, Repository, SnapshotOptions, Store};
+use repo_core::{
+    Access, BuildOptions, CreateOptions, Entry, EntryType, OpenOptions, PathBytes, Quiet, Repository,
+    SnapshotId, SnapshotOptions, Store,
+};
 use repo_postgres::wal::{self, Error, Request, Segment, Spool, WalFile};
 use tempfile::TempDir;
 
@@ -358,4 +361,76 @@ async fn two_servers_push_other_bytes_and_the_first_one_counts() {
         }
     }
     assert!(snapshots(&made) <= 12, "{} snapshots", snapshots(&made));
+}
+
+/// A snapshot that says it is of a cluster, which needs WAL from a position on.
+async fn cluster_snapshot(repository: &Repository, host: &str, start: &str) -> SnapshotId {
+    let what = BuildOptions {
+        kind: "postgres",
+        paths: vec![PathBytes(b"/data".to_vec())],
+        restart: false,
+    };
+    let options = SnapshotOptions {
+        host: host.to_owned(),
+        ..SnapshotOptions::default()
+    };
+    let text = format!("{{\"system_identifier\":\"{SYSTEM}\",\"start_lsn\":\"{start}\",\"more\":1}}");
+    let built = repository.build_snapshot::<repo_core::Error, _>(
+        what,
+        &options,
+        Arc::new(Quiet),
+        move |builder| {
+            let entry = Entry::new(Vec::new(), EntryType::File);
+            builder.store(b".repo/postgres.json", entry, &mut text.as_bytes(), None)?;
+            Ok(())
+        },
+    );
+    built.await.expect("a snapshot").id.expect("an id")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wal_goes_when_no_snapshot_of_its_cluster_needs_it() {
+    let (cluster, repository) = (Cluster::new(), in_memory().await);
+    let per_volume = (4 << 30) / SIZE;
+    for volume in 0..4 {
+        let name = cluster.write(1, volume * per_volume + 1, 0);
+        cluster.push(&repository, &name).await.expect("pushed");
+        cluster.archived(&name);
+    }
+    let other = Cluster::of(SYSTEM + 1);
+    other.push(&repository, &other.write(1, 1, 0)).await.expect("pushed");
+    let expired = async |going: &[SnapshotId]| {
+        let going = going.iter().copied().collect();
+        let expired = wal::expired(&repository, &going).await.expect("read");
+        expired.len()
+    };
+    assert_eq!(expired(&[]).await, 0, "nothing says what is needed");
+    let first = cluster_snapshot(&repository, "a", "1/FFFFFFF0").await;
+    let second = cluster_snapshot(&repository, "b", "3/0").await;
+    assert_eq!(expired(&[]).await, 1);
+    assert_eq!(expired(&[first]).await, 3);
+    assert_eq!(expired(&[second]).await, 1);
+    assert_eq!(expired(&[first, second]).await, 0);
+
+    let going = BTreeSet::from([first]);
+    let ids = wal::expired(&repository, &going).await.expect("read");
+    wal::expire(&repository, &ids, "test").await.expect("forgotten");
+    let left = wal::ranges(&repository, Some(SYSTEM)).await.expect("read");
+    let starts: Vec<u64> = left[0].ranges.iter().map(|range| range.start).collect();
+    assert_eq!(starts, [(3 << 32) + SIZE]);
+    assert!(wal::knows(&repository, SYSTEM + 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_are_found() {
+    let (cluster, repository) = (Cluster::new(), in_memory().await);
+    for (timeline, number) in [(1, 3), (1, 4), (1, 6), (2, 4), (2, 5)] {
+        cluster.write(timeline, number, 0);
+    }
+    cluster.push(&repository, &name(1, 3)).await.expect("pushed");
+    let found = wal::ranges(&repository, None).await.expect("read");
+    let gaps: Vec<Vec<_>> = found.iter().map(|found| found.gaps().collect()).collect();
+    assert_eq!(gaps, [vec![(5 * SIZE, 6 * SIZE)], vec![]]);
+    assert_eq!(found[0].reach(3 * SIZE + 17), Some(5 * SIZE));
+    assert_eq!(found[1].ranges[0].to_string(), format!("{} to {}", name(2, 4), name(2, 5)));
 }

@@ -176,6 +176,10 @@ impl From<wal::Error> for Failure {
         let failure = Self::because(error.to_string(), &error);
         match error {
             wal::Error::Repository(error) => error.into(),
+            wal::Error::Server(error) => error.into(),
+            wal::Error::Archiving { .. } => {
+                failure.hint("set archive_mode = on and archive_command = 'repo pg archive-push %p'")
+            }
             wal::Error::Differs { .. } => Self {
                 exit: Exit::Conflict,
                 ..failure
