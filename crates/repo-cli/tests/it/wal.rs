@@ -24,7 +24,8 @@ impl Cluster {
         numbers
             .map(|number| {
                 let name = format!("0000000100000000{number:08X}");
-                self.home.write(&format!("data/pg_wal/{name}"), segment(number));
+                self.home
+                    .write(&format!("data/pg_wal/{name}"), segment(number));
                 let ready = format!("data/pg_wal/archive_status/{name}.ready");
                 self.home.write(&ready, b"");
                 name
@@ -66,7 +67,10 @@ fn segment(number: u64) -> Vec<u8> {
     bytes.extend_from_slice(&[0; 8]);
     bytes.extend_from_slice(&SYSTEM.to_le_bytes());
     bytes.extend_from_slice(&[0, 0, 0x10, 0, 0, 0x20, 0, 0]);
-    bytes.extend(noise(number, usize::try_from(SIZE).expect("fits") - bytes.len()));
+    bytes.extend(noise(
+        number,
+        usize::try_from(SIZE).expect("fits") - bytes.len(),
+    ));
     bytes
 }
 
@@ -98,8 +102,12 @@ fn postgres_can_tell_the_end_of_the_archive_from_failures() {
     cluster.push(&names[0]).expect(0);
     assert_eq!(cluster.get("00000002.history").expect(1).stderr, "");
     cluster.get("not-a-name").expect(255);
-    cluster.run(&["archive-get", "--no-such-option", "a", "b"]).expect(255);
-    cluster.run(&["archive-get", &names[0], "no/such/directory"]).expect(255);
+    cluster
+        .run(&["archive-get", "--no-such-option", "a", "b"])
+        .expect(255);
+    cluster
+        .run(&["archive-get", &names[0], "no/such/directory"])
+        .expect(255);
     let (there, away) = (cluster.home.path("repository"), cluster.home.path("away"));
     std::fs::rename(&there, &away).expect("renamed");
     cluster.get(&names[0]).expect(255);
@@ -122,7 +130,9 @@ fn other_content_is_refused() {
     cluster.push(&names[0]).expect(0);
     let mut other = segment(1);
     other[5000] ^= 1;
-    cluster.home.write(&format!("data/pg_wal/{}", names[0]), other);
+    cluster
+        .home
+        .write(&format!("data/pg_wal/{}", names[0]), other);
     let said = cluster.push(&names[0]).expect(11).only_line();
     assert!(said.contains("with other content"), "{said}");
     cluster.get(&names[0]).expect(0);
@@ -141,10 +151,24 @@ fn archived_wal_is_no_snapshot_that_policies_count_or_latest_means() {
     let listed = home.ok(["ls", "latest"]);
     assert_eq!(listed.trim(), "a");
     home.ok(["forget", "--keep-last", "1", "--group-by", ""]);
-    home.ok(["gc", "--max-unused", "0", "--reader-grace", "0", "--writer-grace", "0s"]);
+    home.ok([
+        "gc",
+        "--max-unused",
+        "0",
+        "--reader-grace",
+        "0",
+        "--writer-grace",
+        "0s",
+    ]);
     assert!(home.ok(["snapshots"]).contains(&files[..8]));
     cluster.get("000000010000000000000002").expect(0);
     assert_eq!(cluster.got(), segment(2));
+}
+
+/// Lets a process go on for a while.
+#[expect(clippy::disallowed_methods, reason = "the other process tells nothing")]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Pushes are killed at random moments. What was answered with 0 is in the repository, and in the end
@@ -159,7 +183,7 @@ fn a_killed_push_is_done_again() {
             let mut push = cluster.command(&["archive-push", &format!("pg_wal/{name}")]);
             push.stderr(Stdio::null());
             let mut push = push.spawn().expect("started");
-            std::thread::sleep(Duration::from_millis(delay));
+            pause(Duration::from_millis(delay));
             delay = (delay * 7 + number) % 97;
             let ended = match push.try_wait().expect("asked") {
                 Some(status) => Some(status),

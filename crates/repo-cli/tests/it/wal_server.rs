@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::driver::{Home, Run, objects};
+use crate::wal::pause;
 
 /// A real server that archives into the home's repository.
 struct Server<'h> {
@@ -27,7 +28,9 @@ fn is_root() -> bool {
 fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let versions = versions.flatten().map(|version| version.path().join("bin"));
-    versions.filter(|programs| programs.join("postgres").exists()).max()
+    versions
+        .filter(|programs| programs.join("postgres").exists())
+        .max()
 }
 
 /// Gives everything in the home to the user of servers.
@@ -71,12 +74,20 @@ impl<'h> Server<'h> {
 
     #[track_caller]
     fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.command(program).args(arguments).output().expect("a run");
+        let output = self
+            .command(program)
+            .args(arguments)
+            .output()
+            .expect("a run");
         let run = Run::of(output);
-        if run.code != Some(0) {
-            let log = std::fs::read_to_string(self.home.path("log")).unwrap_or_default();
-            panic!("{program} {arguments:?}: {}{}\n{log}", run.stdout, run.stderr);
-        }
+        let log = || std::fs::read_to_string(self.home.path("log")).unwrap_or_default();
+        assert!(
+            run.code == Some(0),
+            "{program} {arguments:?}: {}{}\n{}",
+            run.stdout,
+            run.stderr,
+            log()
+        );
         run.stdout.trim().to_owned()
     }
 
@@ -94,7 +105,19 @@ impl<'h> Server<'h> {
     }
 
     fn init(&self, binary: &Path) {
-        self.run("initdb", &["-D", self.path(), "-A", "trust", "-N", "-U", "admin", "--wal-segsize=1"]);
+        self.run(
+            "initdb",
+            &[
+                "-D",
+                self.path(),
+                "-A",
+                "trust",
+                "-N",
+                "-U",
+                "admin",
+                "--wal-segsize=1",
+            ],
+        );
         let push = format!("{} pg archive-push %p", binary.display());
         self.set(&format!(
             "archive_mode = on\narchive_command = '{push}'\nfsync = off\nmax_wal_size = 64MB"
@@ -111,7 +134,11 @@ impl<'h> Server<'h> {
 
     fn start(&self) {
         let sockets = self.home.path("home");
-        let options = format!("-p {} -c listen_addresses= -k {}", self.port, sockets.display());
+        let options = format!(
+            "-p {} -c listen_addresses= -k {}",
+            self.port,
+            sockets.display()
+        );
         let log = self.home.text("log");
         // Standard output is inherited by the server, so it must not be a pipe that is read to its end.
         let started = self
@@ -126,7 +153,9 @@ impl<'h> Server<'h> {
 
     fn sql(&self, sql: &str) -> String {
         let (sockets, port) = (self.home.text("home"), self.port.to_string());
-        let arguments = ["-h", &sockets, "-p", &port, "-U", "admin", "-XAtqc", sql, "postgres"];
+        let arguments = [
+            "-h", &sockets, "-p", &port, "-U", "admin", "-XAtqc", sql, "postgres",
+        ];
         self.run("psql", &arguments)
     }
 
@@ -142,15 +171,16 @@ impl<'h> Server<'h> {
     /// Ends the segment and waits until it is archived.
     fn archive(&self) -> String {
         let segment = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
-        let asked = format!("SELECT coalesce(last_archived_wal, '') >= '{segment}' FROM pg_stat_archiver");
+        let asked =
+            format!("SELECT coalesce(last_archived_wal, '') >= '{segment}' FROM pg_stat_archiver");
         for _ in 0..600 {
             if self.sql(&asked) == "t" {
                 return segment;
             }
-            std::thread::sleep(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
         let log = std::fs::read_to_string(self.home.path("log")).unwrap_or_default();
-        panic!("{segment} is not archived\n{log}");
+        unreachable!("{segment} is not archived\n{log}");
     }
 }
 
@@ -163,9 +193,17 @@ impl Drop for Server<'_> {
 }
 
 /// Copies the base backup, to be recovered to a target.
-fn recovered<'h>(base: &Server<'h>, name: &str, port: u16, binary: &Path, target: &str) -> Server<'h> {
+fn recovered<'h>(
+    base: &Server<'h>,
+    name: &str,
+    port: u16,
+    binary: &Path,
+    target: &str,
+) -> Server<'h> {
     let server = Server::new(base.home, &base.programs, name, port);
-    let copied = Command::new("cp").args(["-a", base.path(), server.path()]).status();
+    let copied = Command::new("cp")
+        .args(["-a", base.path(), server.path()])
+        .status();
     assert!(copied.expect("run").success());
     let get = format!("{} pg archive-get %f %p", binary.display());
     server.set(&format!("restore_command = '{get}'\n{target}"));
@@ -177,9 +215,9 @@ fn recovered<'h>(base: &Server<'h>, name: &str, port: u16, binary: &Path, target
         if server.sql("SELECT pg_is_in_recovery()") == "f" {
             return server;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        pause(Duration::from_millis(100));
     }
-    panic!("{name} is still in recovery");
+    unreachable!("{name} is still in recovery");
 }
 
 /// A home with a repository that servers can use, their programs and this one; nothing where there is
@@ -207,7 +245,18 @@ fn recovery_stops_where_it_is_told() {
     let (sockets, port) = (home.text("home"), "61001");
     // Without WAL of its own: what makes it consistent comes from the archive.
     let backup = [
-        "-h", &sockets, "-p", port, "-U", "admin", "-D", base.path(), "-X", "none", "-c", "fast",
+        "-h",
+        &sockets,
+        "-p",
+        port,
+        "-U",
+        "admin",
+        "-D",
+        base.path(),
+        "-X",
+        "none",
+        "-c",
+        "fast",
     ];
     source.run("pg_basebackup", &backup);
     source.sql("CREATE TABLE t (name text)");
@@ -237,7 +286,9 @@ fn recovery_stops_where_it_is_told() {
     old.stop();
     let left = std::fs::read_dir(old.data.join("pg_wal")).expect("a directory");
     let left = left.flatten().map(|entry| entry.file_name());
-    let left: Vec<_> = left.filter(|name| name.to_string_lossy().ends_with(".tmp")).collect();
+    let left: Vec<_> = left
+        .filter(|name| name.to_string_lossy().ends_with(".tmp"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     objects(&home.ok(["--json", "check"]));
 }
@@ -259,8 +310,14 @@ fn a_check_proves_that_archiving_works_or_says_why_not() {
     assert!(home.ok(["ls", &snapshot_of_wal(&home)]).contains(segment));
 
     for (setting, why) in [
-        ("archive_command = 'test -z %p'", "archive_command fails for"),
-        ("archive_command = 'test -n %p'", "is not in this repository"),
+        (
+            "archive_command = 'test -z %p'",
+            "archive_command fails for",
+        ),
+        (
+            "archive_command = 'test -n %p'",
+            "is not in this repository",
+        ),
         ("archive_command = ''", "archive_command is empty"),
         ("archive_mode = off", "archive_mode is off"),
     ] {
@@ -272,7 +329,10 @@ fn a_check_proves_that_archiving_works_or_says_why_not() {
     }
     let nowhere = ["pg", "check", "--dsn", "host=/nowhere user=admin"];
     let said = server.repo(&nowhere).expect(1).only_line();
-    assert!(said.contains("cannot connect to /nowhere/.s.PGSQL.5432"), "{said}");
+    assert!(
+        said.contains("cannot connect to /nowhere/.s.PGSQL.5432"),
+        "{said}"
+    );
 }
 
 fn snapshot_of_wal(home: &Home) -> String {
@@ -294,8 +354,13 @@ fn a_cluster_that_sends_itself_starts_again() {
     let space = home.path("space");
     std::fs::create_dir(&space).expect("a directory");
     give(&space);
-    server.sql(&format!("CREATE TABLESPACE s LOCATION '{}'", space.display()));
-    server.sql("CREATE TABLE t TABLESPACE s AS SELECT i, md5(i::text) m FROM generate_series(1, 50000) i");
+    server.sql(&format!(
+        "CREATE TABLESPACE s LOCATION '{}'",
+        space.display()
+    ));
+    server.sql(
+        "CREATE TABLE t TABLESPACE s AS SELECT i, md5(i::text) m FROM generate_series(1, 50000) i",
+    );
     server.sql("CREATE TABLE u AS SELECT * FROM t");
     let dsn = format!("host={} port=61021 user=admin", home.text("home"));
     let take = ["--json", "pg", "snapshot", "--stream", "--dsn", &dsn];
@@ -304,8 +369,14 @@ fn a_cluster_that_sends_itself_starts_again() {
     server.sql("UPDATE t SET m = 'changed' WHERE i % 1000 = 0");
     let second = saved(server.repo(&take).expect(0));
     assert_eq!(second["parent"], first["id"]);
-    let (all, new) = (first["bytes_stored"].as_u64(), second["bytes_stored"].as_u64());
-    assert!(new.expect("bytes") * 3 < all.expect("bytes"), "{new:?} of {all:?}");
+    let (all, new) = (
+        first["bytes_stored"].as_u64(),
+        second["bytes_stored"].as_u64(),
+    );
+    assert!(
+        new.expect("bytes") * 3 < all.expect("bytes"),
+        "{new:?} of {all:?}"
+    );
     server.sql("DROP TABLE t");
     server.stop();
 
@@ -316,12 +387,21 @@ fn a_cluster_that_sends_itself_starts_again() {
         let manifest = copy.data.join(".repo/backup_manifest");
         let manifest = manifest.to_str().expect("UTF-8");
         // The list of relations is not the server's.
-        copy.run("pg_verifybackup", &["-m", manifest, "-i", ".repo", copy.path()]);
+        copy.run(
+            "pg_verifybackup",
+            &["-m", manifest, "-i", ".repo", copy.path()],
+        );
         place_tablespace(&copy, &home.path(&format!("{name}-space")));
         copy.set("archive_mode = off");
         copy.start();
-        assert_eq!(copy.sql("SELECT count(*) FROM t WHERE m = 'changed'"), changed);
-        assert_eq!(copy.sql("SELECT count(*), sum(i) FROM t"), "50000|1250025000");
+        assert_eq!(
+            copy.sql("SELECT count(*) FROM t WHERE m = 'changed'"),
+            changed
+        );
+        assert_eq!(
+            copy.sql("SELECT count(*), sum(i) FROM t"),
+            "50000|1250025000"
+        );
         assert_eq!(copy.sql("SELECT count(*) FROM u"), "50000");
         copy.stop();
     }
@@ -347,28 +427,42 @@ fn sessions_are_opened_with_passwords() {
     server.init(&binary);
     server.start();
     for (role, method) in [("p", "password"), ("m", "md5"), ("s", "scram-sha-256")] {
-        let encryption = if method == "md5" { "md5" } else { "scram-sha-256" };
+        let encryption = if method == "md5" {
+            "md5"
+        } else {
+            "scram-sha-256"
+        };
         server.sql(&format!(
             "SET password_encryption = '{encryption}'; CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'secret {role}'"
         ));
     }
     server.stop();
-    let rules = "local all p password\nlocal all m md5\nlocal all s scram-sha-256\nlocal all all trust\n";
+    let rules =
+        "local all p password\nlocal all m md5\nlocal all s scram-sha-256\nlocal all all trust\n";
     std::fs::write(server.data.join("pg_hba.conf"), rules).expect("rules");
     server.set("archive_mode = off");
     server.start();
     let asked = |role: &str, password: &str| {
         let place = home.text("home");
         let dsn = format!("host={place} port=61031 user={role} password='{password}'");
-        server.repo(&["pg", "check", "--dsn", &dsn]).expect(1).only_line()
+        server
+            .repo(&["pg", "check", "--dsn", &dsn])
+            .expect(1)
+            .only_line()
     };
     for role in ["p", "m", "s"] {
         let right = asked(role, &format!("secret {role}"));
         assert!(right.contains("archive_mode is off"), "{role}: {right}");
         let wrong = asked(role, "wrong");
-        assert!(wrong.contains("password authentication failed"), "{role}: {wrong}");
+        assert!(
+            wrong.contains("password authentication failed"),
+            "{role}: {wrong}"
+        );
     }
     let none = format!("host={} port=61031 user=s", home.text("home"));
-    let said = server.repo(&["pg", "check", "--dsn", &none]).expect(1).only_line();
+    let said = server
+        .repo(&["pg", "check", "--dsn", &none])
+        .expect(1)
+        .only_line();
     assert!(said.contains("the server wants a password of s"), "{said}");
 }

@@ -118,7 +118,8 @@ pub async fn snapshot(
     let built = repository.build_snapshot::<Error, _>(what, options, progress, move |builder| {
         let (mut client, about) = About::ask(&from)?;
         let done = Backup::new(builder, about).run(&mut client, &from)?;
-        *out.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(done);
+        *out.lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(done);
         Ok(())
     });
     let report = built.await?;
@@ -268,11 +269,6 @@ impl<'b> Backup<'b> {
     fn archive(&mut self, parts: &mut Parts<'_>, space: Option<u32>) -> Result<()> {
         let below = space.map(|oid| format!("pg_tblspc/{oid}/").into_bytes());
         let below = below.unwrap_or_default();
-        if let [place @ .., b'/'] = below.as_slice() {
-            let mut entry = Entry::new(Vec::new(), EntryType::Directory);
-            entry.mode = 0o700;
-            self.builder.put(place, entry)?;
-        }
         while let Some(header) = next_header(parts)? {
             if self.builder.cancelled() {
                 return Err(repo_core::Error::Cancelled.into());
@@ -311,7 +307,9 @@ impl<'b> Backup<'b> {
             }
             Kind::File => entry.size = header.size,
         }
-        let segment = path.strip_prefix(b"pg_wal/").and_then(|name| std::str::from_utf8(name).ok());
+        let segment = path
+            .strip_prefix(b"pg_wal/")
+            .and_then(|name| std::str::from_utf8(name).ok());
         if let Some(name) = segment.filter(|name| is_segment(name)) {
             if self.wal.len() == SEGMENTS_MAX {
                 return Err(Error::archive("it holds too much WAL"));
@@ -364,6 +362,15 @@ impl<'b> Backup<'b> {
         databases: Vec<Database>,
     ) -> Result<()> {
         self.wal.sort_unstable();
+        // No archive holds the directories that it is unpacked in.
+        let numbers = spaces.iter().filter_map(|(oid, _)| *oid);
+        let places = numbers.map(|oid| format!("pg_tblspc/{oid}"));
+        for place in places.chain([String::new()]) {
+            let mut entry = self.like.clone();
+            entry.kind = EntryType::Directory;
+            entry.mode = 0o700;
+            self.builder.put(place.as_bytes(), entry)?;
+        }
         let about = self.about;
         let description = Description {
             format: 1,
@@ -382,7 +389,12 @@ impl<'b> Backup<'b> {
             wal: self.wal,
             tablespaces: spaces
                 .into_iter()
-                .filter_map(|(oid, location)| Some(Tablespace { oid: oid?, location }))
+                .filter_map(|(oid, location)| {
+                    Some(Tablespace {
+                        oid: oid?,
+                        location,
+                    })
+                })
                 .collect(),
             databases,
             corrupt_pages: Vec::new(),

@@ -116,7 +116,10 @@ impl Client {
             ("client_encoding", "UTF8"),
             ("user", user),
             ("database", config.get_dbname().unwrap_or("postgres")),
-            ("application_name", config.get_application_name().unwrap_or("repo")),
+            (
+                "application_name",
+                config.get_application_name().unwrap_or("repo"),
+            ),
         ];
         if let Some(options) = config.get_options() {
             parameters.push(("options", options));
@@ -163,7 +166,9 @@ impl Client {
                 Message::ReadyForQuery(_) => return Ok(()),
                 Message::ParameterStatus(body) => {
                     if body.name().map_err(Error::broken)? == "server_version" {
-                        body.value().map_err(Error::broken)?.clone_into(&mut self.version);
+                        body.value()
+                            .map_err(Error::broken)?
+                            .clone_into(&mut self.version);
                     }
                 }
                 Message::BackendKeyData(_) => {}
@@ -235,11 +240,11 @@ impl Client {
     /// The next message but notices.
     fn receive_any(&mut self) -> Result<Message> {
         loop {
-            if let Some(header) = Header::parse(&self.received).map_err(Error::broken)? {
-                if usize::try_from(header.len()).map_or(true, |len| len > MESSAGE_MAX) {
-                    let long = io::Error::new(io::ErrorKind::InvalidData, "a message is too long");
-                    return Err(Error::broken(long));
-                }
+            if let Some(header) = Header::parse(&self.received).map_err(Error::broken)?
+                && usize::try_from(header.len()).is_ok_and(|len| len > MESSAGE_MAX)
+            {
+                let long = io::Error::new(io::ErrorKind::InvalidData, "a message is too long");
+                return Err(Error::broken(long));
             }
             match Message::parse(&mut self.received).map_err(Error::broken)? {
                 Some(Message::NoticeResponse(body)) => {
@@ -287,7 +292,10 @@ impl Drop for Client {
 
 /// Connects to the first host that answers.
 fn reach(config: &Config) -> Result<Connection> {
-    let timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+    let timeout = config
+        .get_connect_timeout()
+        .copied()
+        .unwrap_or(CONNECT_TIMEOUT);
     let default = [Host::Unix("/var/run/postgresql".into())];
     let hosts = match config.get_hosts() {
         [] => default.as_slice(),
@@ -301,7 +309,10 @@ fn reach(config: &Config) -> Result<Connection> {
             Host::Unix(directory) => unix(directory, port),
             Host::Tcp(name) => {
                 let address = config.get_hostaddrs().get(at).map(ToString::to_string);
-                (format!("{name}:{port}"), tcp(config, address.as_deref().unwrap_or(name), port, timeout))
+                (
+                    format!("{name}:{port}"),
+                    tcp(config, address.as_deref().unwrap_or(name), port, timeout),
+                )
             }
         };
         match reached {

@@ -37,7 +37,13 @@ impl Header {
         let sum: u64 = (0..)
             .zip(block)
             // The field of the sum counts as spaces.
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
+            .map(|(at, byte)| {
+                if (148..156).contains(&at) {
+                    32
+                } else {
+                    u64::from(*byte)
+                }
+            })
             .sum();
         if number(&block[148..156]) != Some(sum) {
             return Err("the sum of a header is wrong");
@@ -140,7 +146,10 @@ mod tests {
         let header = Header::parse(&block("base/1/1259", b'0', 0o1234)).expect("a header");
         let header = header.expect("an entry");
         assert_eq!(header.path, b"base/1/1259");
-        assert_eq!((header.kind, header.mode, header.uid), (Kind::File, 0o600, 0o145));
+        assert_eq!(
+            (header.kind, header.mode, header.uid),
+            (Kind::File, 0o600, 0o145)
+        );
         assert_eq!((header.size, header.padding()), (0o1234, 1024 - 0o1234));
         let directory = Header::parse(&block("./base/1/", b'5', 9)).expect("a header");
         let directory = directory.expect("an entry");
@@ -154,13 +163,20 @@ mod tests {
         large[124..136].fill(0);
         large[124] = 0x80;
         large[130] = 0x10;
-        let header = Header::parse(&sealed(large)).expect("a header").expect("an entry");
+        let header = Header::parse(&sealed(large))
+            .expect("a header")
+            .expect("an entry");
         assert_eq!(header.size, 0x10 << 40);
     }
 
     #[test]
     fn what_is_wrong_is_refused() {
-        for (path, kind) in [("/etc/passwd", b'0'), ("a/../b", b'0'), ("a", b'1'), ("a", b'x')] {
+        for (path, kind) in [
+            ("/etc/passwd", b'0'),
+            ("a/../b", b'0'),
+            ("a", b'1'),
+            ("a", b'x'),
+        ] {
             assert!(Header::parse(&block(path, kind, 1)).is_err(), "{path}");
         }
         let mut flipped = block("a", b'0', 1);

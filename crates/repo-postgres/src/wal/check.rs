@@ -171,7 +171,10 @@ impl Server {
         let state = self.row("say what it archived", sql)?;
         let text = |at: usize| state.get(at).cloned().flatten().unwrap_or_default();
         let (archived, command) = (text(0), text(3));
-        if archived.parse().is_ok_and(|archived| self.is_passed(archived)) {
+        if archived
+            .parse()
+            .is_ok_and(|archived| self.is_passed(archived))
+        {
             return Err(Error::Archiving {
                 why: format!(
                     "the server has archived {} and it is not in this repository; archive_command is {command}",

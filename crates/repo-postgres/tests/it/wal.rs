@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use repo_core::{
-    Access, BuildOptions, CreateOptions, Entry, EntryType, OpenOptions, PathBytes, Quiet, Repository,
-    SnapshotId, SnapshotOptions, Store,
+    Access, BuildOptions, CreateOptions, Entry, EntryType, OpenOptions, PathBytes, Quiet,
+    Repository, SnapshotId, SnapshotOptions, Store,
 };
 use repo_postgres::wal::{self, Error, Request, Segment, Spool, WalFile};
 use tempfile::TempDir;
@@ -374,7 +374,8 @@ async fn cluster_snapshot(repository: &Repository, host: &str, start: &str) -> S
         host: host.to_owned(),
         ..SnapshotOptions::default()
     };
-    let text = format!("{{\"system_identifier\":\"{SYSTEM}\",\"start_lsn\":\"{start}\",\"more\":1}}");
+    let text =
+        format!("{{\"system_identifier\":\"{SYSTEM}\",\"start_lsn\":\"{start}\",\"more\":1}}");
     let built = repository.build_snapshot::<repo_core::Error, _>(
         what,
         &options,
@@ -398,7 +399,10 @@ async fn wal_goes_when_no_snapshot_of_its_cluster_needs_it() {
         cluster.archived(&name);
     }
     let other = Cluster::of(SYSTEM + 1);
-    other.push(&repository, &other.write(1, 1, 0)).await.expect("pushed");
+    other
+        .push(&repository, &other.write(1, 1, 0))
+        .await
+        .expect("pushed");
     let expired = async |going: &[SnapshotId]| {
         let going = going.iter().copied().collect();
         let expired = wal::expired(&repository, &going).await.expect("read");
@@ -414,7 +418,9 @@ async fn wal_goes_when_no_snapshot_of_its_cluster_needs_it() {
 
     let going = BTreeSet::from([first]);
     let ids = wal::expired(&repository, &going).await.expect("read");
-    wal::expire(&repository, &ids, "test").await.expect("forgotten");
+    wal::expire(&repository, &ids, "test")
+        .await
+        .expect("forgotten");
     let left = wal::ranges(&repository, Some(SYSTEM)).await.expect("read");
     let starts: Vec<u64> = left[0].ranges.iter().map(|range| range.start).collect();
     assert_eq!(starts, [(3 << 32) + SIZE]);
@@ -427,10 +433,16 @@ async fn gaps_are_found() {
     for (timeline, number) in [(1, 3), (1, 4), (1, 6), (2, 4), (2, 5)] {
         cluster.write(timeline, number, 0);
     }
-    cluster.push(&repository, &name(1, 3)).await.expect("pushed");
+    cluster
+        .push(&repository, &name(1, 3))
+        .await
+        .expect("pushed");
     let found = wal::ranges(&repository, None).await.expect("read");
     let gaps: Vec<Vec<_>> = found.iter().map(|found| found.gaps().collect()).collect();
     assert_eq!(gaps, [vec![(5 * SIZE, 6 * SIZE)], vec![]]);
     assert_eq!(found[0].reach(3 * SIZE + 17), Some(5 * SIZE));
-    assert_eq!(found[1].ranges[0].to_string(), format!("{} to {}", name(2, 4), name(2, 5)));
+    assert_eq!(
+        found[1].ranges[0].to_string(),
+        format!("{} to {}", name(2, 4), name(2, 5))
+    );
 }

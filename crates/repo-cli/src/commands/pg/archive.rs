@@ -177,9 +177,8 @@ impl From<wal::Error> for Failure {
         match error {
             wal::Error::Repository(error) => error.into(),
             wal::Error::Server(error) => error.into(),
-            wal::Error::Archiving { .. } => {
-                failure.hint("set archive_mode = on and archive_command = 'repo pg archive-push %p'")
-            }
+            wal::Error::Archiving { .. } => failure
+                .hint("set archive_mode = on and archive_command = 'repo pg archive-push %p'"),
             wal::Error::Differs { .. } => Self {
                 exit: Exit::Conflict,
                 ..failure
