@@ -20,7 +20,8 @@ Exit codes:
    11  conflict with another writer, or something exists already
    12  wrong password, or none
    20  the repository is damaged
-  130  cancelled by a signal";
+  130  cancelled by a signal
+  255  `pg archive-get` failed, where 1 says that the archive does not hold the file";
 
 /// Exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(crate) enum Exit {
     Damage = 20,
     /// A signal stopped the command.
     Cancelled = 130,
+    /// `pg archive-get` failed. Postgres takes codes up to 125 for the end of the archive.
+    StopRecovery = 255,
 }
 
 impl From<Exit> for ExitCode {

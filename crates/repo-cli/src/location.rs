@@ -211,7 +211,8 @@ impl Context {
         }
     }
 
-    fn store(&self) -> Result<Store, Failure> {
+    /// The store that the repository lies in. No request.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
         Store::open(self.place.location()?, &self.store_options())
             .map_err(|error| Failure::from(Error::Store(error)))
     }

@@ -31,6 +31,7 @@ use clap::error::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Cli, Command};
+use crate::commands::pg::archive::exit_of;
 use crate::context::{Cancel, Context};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -48,17 +49,13 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            return refuse(
-                &error,
-                arguments.iter().any(|argument| argument == "--json"),
-            );
-        }
+        Err(error) => return refuse(&error, &arguments),
     };
     let json = cli.globals.json;
     match run(cli) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
+        Err(mut failure) => {
+            failure.exit = exit_of(&arguments, failure.exit);
             output::report(&failure, json);
             failure.exit.into()
         }
@@ -126,7 +123,7 @@ async fn until_signal(context: &Context, command: Command) -> Result<Exit, Failu
 }
 
 /// What clap says in several lines, in one; help and version as they are.
-fn refuse(error: &clap::Error, json: bool) -> ExitCode {
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -140,8 +137,11 @@ fn refuse(error: &clap::Error, json: bool) -> ExitCode {
             Err(failure) => failure.exit.into(),
         };
     }
-    output::report(&usage(error), json);
-    Exit::Usage.into()
+    let json = arguments.iter().any(|argument| argument == "--json");
+    let mut failure = usage(error);
+    failure.exit = exit_of(arguments, failure.exit);
+    output::report(&failure, json);
+    failure.exit.into()
 }
 
 fn usage(error: &clap::Error) -> Failure {
@@ -186,7 +186,9 @@ fn say_panics_in_one_line() {
         let failure =
             Failure::failed(format!("internal error: {reason}{place}")).hint("please report this");
         output::to_stderr(&failure.line());
-        std::process::exit(i32::from(Exit::Failed as u8));
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let exit = exit_of(&arguments, Exit::Failed);
+        std::process::exit(i32::from(exit as u8));
     }));
 }
 

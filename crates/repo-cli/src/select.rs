@@ -77,6 +77,11 @@ pub(crate) fn split_tags(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|tag| !tag.is_empty())
 }
 
+/// Whether a snapshot is a part of an archive of WAL: no state of anything.
+pub(crate) fn is_wal(known: &SnapshotRef) -> bool {
+    repo_postgres::wal::volume_of(&known.snapshot).is_some()
+}
+
 /// Finds the snapshot that `name` means among those the filter lets through.
 pub(crate) fn find<'a>(
     snapshots: &'a [SnapshotRef],
@@ -87,7 +92,8 @@ pub(crate) fn find<'a>(
     let hint = "`repo snapshots` lists what there is";
     if name == LATEST {
         // Of equal times, the one committed last.
-        let newest = considered().max_by_key(|known| known.snapshot.time_ms);
+        let sources = considered().filter(|known| !is_wal(known));
+        let newest = sources.max_by_key(|known| known.snapshot.time_ms);
         return newest.ok_or_else(|| match (filter.is_empty(), snapshots) {
             (true, _) | (_, []) => Failure::failed("the repository has no snapshot"),
             _ => Failure::failed("no snapshot matches the host, tag or path asked for").hint(hint),

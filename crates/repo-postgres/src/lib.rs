@@ -17,6 +17,8 @@ mod relations;
 mod restore;
 mod server;
 mod snapshot;
+pub mod stream;
+pub mod wal;
 
 pub use description::{
     CorruptPage, DESCRIPTION_PATH, Database, Description, KIND, RELATIONS_PATH, Tablespace,

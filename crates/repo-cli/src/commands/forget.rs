@@ -5,6 +5,7 @@ use repo_core::{
     Calendar, Error, ForgetGroup, ForgetOptions, ForgetPlan, Forgotten, GroupBy, KeepCount,
     KeepSpan, PlannedSnapshot, Policy, Repository, SnapshotId, plan_forget, plan_forget_ids,
 };
+use repo_postgres::wal;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -22,7 +23,8 @@ A snapshot stays when any --keep option keeps it. Of each group of snapshots the
 stays for the newest N periods that have one; where that count is not used up, the oldest snapshot \
 stays too. Periods are those of the local time zone (TZ). A SPAN such as 2y5m7d3h reaches back from \
 the newest snapshot of the group. Protected snapshots, snapshots dated in the future and the one \
-committed last stay whatever the policy says. Stored data stays until it is collected.")]
+committed last stay whatever the policy says. WAL archived by `repo pg archive-push` stays as long as a \
+snapshot of its cluster needs it. Stored data stays until it is collected.")]
 pub(crate) struct ForgetArgs {
     /// Forget these snapshots, ids or `latest`, and no others.
     #[arg(value_name = "SNAPSHOT")]
@@ -165,11 +167,35 @@ pub(crate) async fn run(context: &Context, args: ForgetArgs) -> Result<Exit, Fai
         let action = context.action(&action(&plan))?;
         repository.forget(&plan, &options, &action).await?
     };
+    let wal = expire_wal(context, &repository, &plan, args.dry_run).await?;
     let all = plan.groups.iter().map(|group| group.snapshots.len()).sum();
-    context
-        .output
-        .show(&summary(&args, &plan, all, &forgotten))?;
+    let mut summary = summary(&args, &plan, all, &forgotten);
+    summary.wal_removed = (wal > 0).then_some(wal);
+    context.output.show(&summary)?;
     Ok(Exit::Ok)
+}
+
+/// Forgets WAL that no snapshot of a cluster needs any more; gives the number of snapshots of it.
+async fn expire_wal(
+    context: &Context,
+    repository: &Repository,
+    plan: &ForgetPlan,
+    dry_run: bool,
+) -> Result<u64, Failure> {
+    let going = plan.removed().map(PlannedSnapshot::id).collect();
+    let expired = match wal::expired(repository, &going).await {
+        Ok(expired) => expired,
+        Err(error) => {
+            let failure = Failure::because("all archived WAL is kept", &error);
+            context.warn(&failure.message);
+            return Ok(0);
+        }
+    };
+    if !dry_run && !expired.is_empty() {
+        let action = context.action("forget WAL that no snapshot needs")?;
+        wal::expire(repository, &expired, &action).await?;
+    }
+    Ok(expired.len() as u64)
 }
 
 fn plan(
@@ -179,7 +205,8 @@ fn plan(
 ) -> Result<ForgetPlan, Failure> {
     let mut known = repository.snapshots();
     if args.snapshots.is_empty() {
-        known.retain(|known| args.filter.matches(known));
+        // Archived WAL goes when no snapshot of its cluster needs it.
+        known.retain(|known| args.filter.matches(known) && !select::is_wal(known));
         return Ok(plan_forget(
             &known,
             policy,
@@ -258,5 +285,6 @@ fn summary(
         },
         gone: forgotten.gone.len() as u64,
         commit: forgotten.commit,
+        wal_removed: None,
     }
 }

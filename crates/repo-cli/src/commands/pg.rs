@@ -5,9 +5,12 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
+pub(crate) mod archive;
+mod check;
 mod info;
 mod restore;
 mod snapshot;
+mod stream;
 
 /// Arguments of `pg`.
 #[derive(Debug, Args)]
@@ -24,6 +27,12 @@ enum Action {
     Restore(restore::RestoreArgs),
     /// List snapshots of clusters, or the relations of one.
     Info(info::InfoArgs),
+    /// Archive a file of WAL; for `archive_command`.
+    ArchivePush(archive::PushArgs),
+    /// Fetch an archived file; for `restore_command`.
+    ArchiveGet(archive::GetArgs),
+    /// Prove that archiving works, from the server into the repository.
+    Check(check::CheckArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: PgArgs) -> Result<Exit, Failure> {
@@ -31,6 +40,9 @@ pub(crate) async fn run(context: &Context, args: PgArgs) -> Result<Exit, Failure
         Action::Snapshot(args) => snapshot::run(context, args).await,
         Action::Restore(args) => restore::run(context, args).await,
         Action::Info(args) => info::run(context, args).await,
+        Action::ArchivePush(args) => archive::push(context, args).await,
+        Action::ArchiveGet(args) => archive::get(context, args).await,
+        Action::Check(args) => check::run(context, args).await,
     }
 }
 

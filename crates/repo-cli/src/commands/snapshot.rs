@@ -225,7 +225,8 @@ fn own_directories(context: &Context, repository: &Repository) -> Result<Vec<Pat
     Ok(local.filter_map(|path| path.canonicalize().ok()).collect())
 }
 
-fn conclude(context: &Context, report: &SnapshotReport) -> Result<Exit, Failure> {
+/// Shows what came of a snapshot.
+pub(crate) fn conclude(context: &Context, report: &SnapshotReport) -> Result<Exit, Failure> {
     context.show_findings(&report.findings)?;
     context
         .output

@@ -115,6 +115,7 @@ fn the_help_names_every_code() {
         Exit::WrongPassword,
         Exit::Damage,
         Exit::Cancelled,
+        Exit::StopRecovery,
     ] {
         let number = format!(" {}  ", exit as u8);
         assert!(EXIT_CODES_HELP.contains(&number), "{exit:?}");

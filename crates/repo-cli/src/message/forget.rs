@@ -60,6 +60,8 @@ pub(crate) struct ForgetSummary {
     pub(crate) gone: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) commit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wal_removed: Option<u64>,
 }
 
 impl Display for ForgetSummary {
@@ -72,6 +74,10 @@ impl Display for ForgetSummary {
         }
         if self.gone > 0 {
             write!(f, ", {} forgotten meanwhile", show::grouped(self.gone))?;
+        }
+        if let Some(wal) = self.wal_removed {
+            let wal = show::count(wal, "snapshot");
+            write!(f, "; {wal} of WAL that nothing needs any more")?;
         }
         Ok(())
     }

@@ -17,3 +17,5 @@ mod mount;
 mod restore;
 mod streams;
 mod tables;
+mod wal;
+mod wal_server;

@@ -6,6 +6,7 @@ use clap::Args;
 use repo_core::{Parent, Repository, Severity, SnapshotOptions};
 use repo_postgres::{Cluster, Connection};
 
+use crate::commands::pg::stream;
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
 use crate::message::SnapshotSummary;
@@ -14,17 +15,23 @@ use crate::show;
 
 /// Arguments of `pg snapshot`.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+With --stream the user needs the REPLICATION attribute, and a line of pg_hba.conf that lets it use the \
+replication protocol. The server sends all its files; what did not change costs no space.")]
 pub(crate) struct SnapshotArgs {
     /// Save the cluster that runs on this data directory.
-    #[arg(long, value_name = "DIR")]
-    pgdata: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "stream")]
+    pgdata: Option<PathBuf>,
+    /// Let the server send its files over the replication protocol.
+    #[arg(long, requires = "dsn", conflicts_with_all = ["pgdata", "parent", "force"])]
+    stream: bool,
     /// Connect as this string or URL says; what it leaves open is found in the data directory.
     /// [env: PGUSER, PGPASSWORD]
     #[arg(long, value_name = "DSN", default_value = "")]
-    dsn: String,
+    pub(super) dsn: String,
     /// Let the first checkpoint take the time the server's settings give it.
     #[arg(long)]
-    spread_checkpoint: bool,
+    pub(super) spread_checkpoint: bool,
     /// Record HOST instead of this host's name. [env: REPO_HOST]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -51,13 +58,17 @@ pub(crate) struct SnapshotArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure> {
+    let Some(pgdata) = args.pgdata.clone() else {
+        return stream::run(context, args).await;
+    };
     let cluster = Cluster {
-        pgdata: args.pgdata.clone(),
+        pgdata,
         connection: connection(context, &args.dsn)?,
         fast: !args.spread_checkpoint,
     };
     let repository = context.open_or_create_default().await?;
-    let options = options(context, &repository, args)?;
+    let action = format!("pg snapshot {}", show::local_path(&cluster.pgdata));
+    let options = options(context, &repository, args, &action)?;
     let saved = repo_postgres::snapshot(&repository, &cluster, &options, context.progress())
         .await
         .map_err(super::failure)?;
@@ -92,10 +103,12 @@ pub(super) fn connection(context: &Context, dsn: &str) -> Result<Connection, Fai
     Ok(connection)
 }
 
-fn options(
+/// What to record.
+pub(super) fn options(
     context: &Context,
     repository: &Repository,
     args: SnapshotArgs,
+    action: &str,
 ) -> Result<SnapshotOptions, Failure> {
     let parent = match args.parent {
         Some(name) => {
@@ -116,7 +129,6 @@ fn options(
         .collect();
     tags.sort_unstable();
     tags.dedup();
-    let action = format!("pg snapshot {}", show::local_path(&args.pgdata));
     Ok(SnapshotOptions {
         host,
         user: context.user(),
@@ -125,7 +137,7 @@ fn options(
         level: args.level,
         parent,
         force: args.force,
-        action: context.action(&action)?,
+        action: context.action(action)?,
         ..SnapshotOptions::default()
     })
 }

@@ -1,0 +1,49 @@
+//! `repo pg snapshot --stream`: a cluster without access to its files.
+
+use repo_postgres::stream::{self, StreamOptions};
+
+use crate::commands::pg::snapshot::{SnapshotArgs, options};
+use crate::commands::snapshot::conclude;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure> {
+    let from = StreamOptions {
+        config: config(context, &args.dsn)?,
+        user: user(context)?,
+        fast: !args.spread_checkpoint,
+    };
+    let repository = context.open_or_create_default().await?;
+    let options = options(context, &repository, args, "pg snapshot --stream")?;
+    let taken = stream::snapshot(&repository, &from, &options, context.progress()).await?;
+    tracing::info!(start = taken.start, stop = taken.stop, "the server is done");
+    conclude(context, &taken.report)
+}
+
+/// Whom to be where the connection string does not say.
+pub(super) fn user(context: &Context) -> Result<String, Failure> {
+    Ok(match context.environment.text("PGUSER")? {
+        Some(user) => user.to_owned(),
+        None => context.user(),
+    })
+}
+
+/// Reads a connection string; a password may be in the environment.
+pub(super) fn config(context: &Context, dsn: &str) -> Result<stream::Config, Failure> {
+    let mut config = stream::parse_dsn(dsn)?;
+    if config.get_password().is_none()
+        && let Some(password) = context.environment.get("PGPASSWORD")
+    {
+        config.password(password.as_encoded_bytes());
+    }
+    Ok(config)
+}
+
+impl From<stream::Error> for Failure {
+    fn from(error: stream::Error) -> Self {
+        match error {
+            stream::Error::Repository(error) => error.into(),
+            error => Self::because(error.to_string(), &error),
+        }
+    }
+}

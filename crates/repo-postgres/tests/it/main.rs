@@ -1,0 +1,3 @@
+//! Tests of the adapter against repositories in memory.
+
+mod wal;
