@@ -23,7 +23,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         let id = self.0.id().to_string();
         // It unmounts by itself when it is told to end.
-        let told = Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status();
+        let told = Command::new("sh")
+            .args(["-c", &format!("kill -INT {id}")])
+            .status();
         assert!(told.is_ok());
         self.0.wait().ok();
     }
@@ -61,7 +63,9 @@ fn peak_kib(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number.and_then(|number| number.parse().ok()).expect("a peak")
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("a peak")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +79,10 @@ async fn a_million_files_in_one_directory_are_listed_in_bounded_memory() {
     let out = running.0.stdout.take().expect("a pipe");
     let mut line = String::new();
     BufReader::new(out).read_line(&mut line).expect("a line");
-    assert!(line.starts_with("mounted on "), "no mount; is there a /dev/fuse? {line}");
+    assert!(
+        line.starts_with("mounted on "),
+        "no mount; is there a /dev/fuse? {line}"
+    );
     // Entry by entry, so that this test holds no list either, and with the attributes of each.
     let (mut count, mut first, mut last) = (0, None, None);
     for entry in fs::read_dir(home.path("mount/many")).expect("a directory") {
@@ -88,8 +95,14 @@ async fn a_million_files_in_one_directory_are_listed_in_bounded_memory() {
         count += 1;
     }
     assert_eq!(count, FILES);
-    assert_eq!(first.as_deref(), Some("a-name-of-some-length-0000000".as_ref()));
-    assert_eq!(last.as_deref(), Some("a-name-of-some-length-0999999".as_ref()));
+    assert_eq!(
+        first.as_deref(),
+        Some("a-name-of-some-length-0000000".as_ref())
+    );
+    assert_eq!(
+        last.as_deref(),
+        Some("a-name-of-some-length-0999999".as_ref())
+    );
     let peak = peak_kib(running.0.id());
     println!("{} MiB", peak >> 10);
     assert!(peak <= PEAK_KIB_MAX, "it took {} MiB", peak >> 10);
