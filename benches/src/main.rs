@@ -13,6 +13,7 @@ mod data;
 mod error;
 mod machine;
 mod measure;
+mod mount;
 mod report;
 mod run;
 mod scale;
@@ -70,6 +71,8 @@ enum Command {
     Chunks(chunks::Options),
     /// Saves one live Postgres cluster with each tool, through several kinds of load.
     Cluster(cluster::Options),
+    /// Reads through mounts of `repo` and of its peers.
+    Mount(mount::Options),
     /// Runs several snapshots into one repository at once, against the same work in turn.
     Writers(writers::Options),
 }
@@ -110,6 +113,7 @@ fn act(command: Command) -> Result<bool> {
         Command::Scale(options) => scale::all(&options).map(|()| true),
         Command::Chunks(options) => chunks::all(&options),
         Command::Cluster(options) => cluster::all(&options).map(|()| true),
+        Command::Mount(options) => mount::all(&options).map(|()| true),
         Command::Writers(options) => writers::all(&options),
     }
 }

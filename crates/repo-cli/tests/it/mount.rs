@@ -1,5 +1,10 @@
 //! `repo mount`: it serves until it is told to end, and leaves no dead mount, however it ends.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the kernel and other processes do not tell when they are done"
+)]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -17,6 +17,8 @@ pub(super) const ROOT: u64 = 1;
 
 const KIND_BITS: u32 = 61;
 const KIND: u64 = 3 << KIND_BITS;
+/// What is left for a hash. The highest bit stays clear, for programs that take numbers as signed.
+const BELOW: u64 = (1 << KIND_BITS) - 1;
 /// Lists of snapshots, which the layout numbers.
 const LISTS: u64 = 0;
 const ENTRIES: u64 = 1 << KIND_BITS;
@@ -82,12 +84,12 @@ pub(super) struct LeafOf {
 impl Inodes {
     /// Number of a list or of a link in it, from anything that tells it from others.
     pub(super) fn list(&self, what: impl std::hash::Hash) -> u64 {
-        (self.hasher.hash_one(what) & !KIND).max(ROOT + 1)
+        (self.hasher.hash_one(what) & BELOW).max(ROOT + 1)
     }
 
     /// Number of the root of a snapshot.
     pub(super) fn snapshot(&self, id: &[u8]) -> u64 {
-        SNAPSHOTS | (self.hasher.hash_one(id) & !KIND)
+        SNAPSHOTS | (self.hasher.hash_one(id) & BELOW)
     }
 
     /// Number of the entry at `index` of a leaf. With `held`, the kernel is told of it and will forget
@@ -95,7 +97,7 @@ impl Inodes {
     pub(super) fn entry(&mut self, at: LeafOf, index: usize, entry: &Entry, held: bool) -> u64 {
         if let Some(key) = entry.link.filter(|_| entry.kind != EntryType::Directory) {
             let hash = self.hasher.hash_one((at.root, key));
-            let ino = LINKS | (hash & !KIND);
+            let ino = LINKS | (hash & BELOW);
             if held {
                 let place = Place {
                     root: at.root,
@@ -176,7 +178,7 @@ impl Inodes {
 }
 
 fn split(ino: u64) -> (u64, u64) {
-    let slot = (ino & !KIND) >> PLACE_BITS;
+    let slot = (ino & BELOW) >> PLACE_BITS;
     (slot, ino & ((1 << PLACE_BITS) - 1))
 }
 

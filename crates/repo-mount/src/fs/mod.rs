@@ -11,12 +11,12 @@ mod requests;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use fuser::{Errno, FileAttr};
 use lru::LruCache;
 use repo_core::{Entry, EntryType, FileReader, Leaf, Reader, Repository, SnapshotRef};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::limits::{LAYOUTS_KEPT, OPEN_FILES, REFRESH_EVERY, REFRESH_TIMEOUT};
 use inodes::{Inodes, Kind, LeafOf, ROOT};

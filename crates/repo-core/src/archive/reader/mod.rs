@@ -9,7 +9,7 @@ mod cache;
 mod file;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use repo_format::tree::{Entry, EntryType, Node};
 use repo_format::{BlobId, BlobKind, Content, limits};
@@ -18,6 +18,7 @@ use crate::archive::tree::{Trees, too_deep};
 use crate::error::{Error, Result};
 use crate::limits::{READER_NODE_BYTES, READER_SEGMENT_BYTES};
 use crate::repository::{ReadBuffers, Repository, SegmentAddress};
+use tokio::time::Instant;
 
 use cache::{Held, Segments, Weighted};
 pub use file::FileReader;

@@ -1,0 +1,286 @@
+//! Reading through a mount: `repo mount` against those of its peers, on one tree and one large file, by
+//! the same system calls. A peer that cannot mount is left out and named.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::data;
+use crate::error::{Error, Result, io};
+use crate::measure;
+use crate::stats::float;
+
+const PAGE: u64 = 8192;
+const PASSWORD: &str = "benchmark";
+
+/// Choices of `mount`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Directory for repositories and mounts.
+    #[arg(long)]
+    work: PathBuf,
+    /// Tree of many small files.
+    #[arg(long)]
+    tree: PathBuf,
+    /// Large file.
+    #[arg(long)]
+    large: PathBuf,
+    /// Directory that `benches/peers/install.sh` filled.
+    #[arg(long)]
+    peers: PathBuf,
+    /// Reads of 8 KiB at random.
+    #[arg(long, default_value_t = 4_000)]
+    reads: u64,
+    /// The `repo` binary.
+    #[arg(long, default_value = "target/release/repo")]
+    repo_bin: PathBuf,
+    /// Where `mount.md` goes.
+    #[arg(long, default_value = "docs/bench")]
+    out: PathBuf,
+}
+
+/// A tool that mounts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mounter {
+    Repo,
+    Restic,
+    Rustic,
+}
+
+/// What one task took: seconds, processor seconds of the tool, and its peak memory since it mounted.
+#[derive(Clone, Copy)]
+struct Took {
+    wall_s: f64,
+    cpu_s: f64,
+    peak_bytes: u64,
+}
+
+struct Place<'o> {
+    options: &'o Options,
+    dir: PathBuf,
+}
+
+impl Mounter {
+    const ALL: [Self; 3] = [Self::Repo, Self::Restic, Self::Rustic];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Repo => "repo",
+            Self::Restic => "restic",
+            Self::Rustic => "rustic",
+        }
+    }
+}
+
+impl Place<'_> {
+    fn command(&self, tool: Mounter, words: &[&str]) -> Command {
+        let program = match tool {
+            Mounter::Repo => self.options.repo_bin.clone(),
+            peer => self.options.peers.join("bin").join(peer.name()),
+        };
+        let mut command = Command::new(program);
+        let prefix = tool.name().to_uppercase();
+        let place = self.dir.join(tool.name());
+        command
+            .env(format!("{prefix}_REPOSITORY"), place)
+            .env(format!("{prefix}_PASSWORD"), PASSWORD)
+            .env("XDG_CACHE_HOME", self.dir.join("cache"))
+            .env("REPO_CACHE_DIR", self.dir.join("cache/repo"))
+            .args(words);
+        command
+    }
+
+    fn save(&self, tool: Mounter) -> Result<()> {
+        measure::untimed(self.command(tool, &["init"]))?;
+        let verb = if tool == Mounter::Repo {
+            "snapshot"
+        } else {
+            "backup"
+        };
+        let mut command = self.command(tool, &[verb]);
+        command.arg(&self.options.tree).arg(&self.options.large);
+        measure::untimed(command).map(drop)
+    }
+
+    /// Mounts afresh, so that neither the kernel nor the tool has anything at hand, and does `task`.
+    fn one(&self, tool: Mounter, task: impl FnOnce(&Path) -> Result<()>) -> Result<Took> {
+        let target = self.dir.join("mount");
+        let mut command = self.command(tool, &["mount"]);
+        command.arg(&target).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let program = PathBuf::from(command.get_program());
+        let mut server = Server {
+            child: command.spawn().map_err(io("start", &program))?,
+            target: target.clone(),
+        };
+        let root = server.root()?;
+        let before = server.cpu_s()?;
+        let begun = now();
+        task(&root)?;
+        Ok(Took {
+            wall_s: begun.elapsed().as_secs_f64(),
+            cpu_s: server.cpu_s()? - before,
+            peak_bytes: server.peak_bytes()?,
+        })
+    }
+}
+
+/// A mounted tool; unmounted when it is dropped.
+struct Server {
+    child: Child,
+    target: PathBuf,
+}
+
+impl Server {
+    /// The root of the newest snapshot, once it is there.
+    fn root(&mut self) -> Result<PathBuf> {
+        let latest = self.target.join("snapshots/latest");
+        for _ in 0..600 {
+            if latest.is_dir() {
+                return Ok(latest);
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(Error::Command {
+                    command: "mount".to_owned(),
+                    status,
+                    last: "it does not serve".to_owned(),
+                });
+            }
+            pause();
+        }
+        let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        Err(io("find", &latest)(late))
+    }
+
+    fn status(&self, file: &str) -> Result<String> {
+        let path = PathBuf::from(format!("/proc/{}/{file}", self.child.id()));
+        fs::read_to_string(&path).map_err(io("read", &path))
+    }
+
+    fn cpu_s(&self) -> Result<f64> {
+        let stat = self.status("stat")?;
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks = ticks.filter_map(|field| field.parse::<u64>().ok());
+        Ok(float(ticks.sum()) / 100.0)
+    }
+
+    fn peak_bytes(&self) -> Result<u64> {
+        let status = self.status("status")?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(kib.and_then(|kib| kib.parse().ok()).unwrap_or(0u64) << 10)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.target).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            // It is taken away when the tool ends, at the latest.
+            self.child.kill().ok();
+        }
+        self.child.wait().ok();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the elapsed time of a task is what this measures"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a foreign program does not tell when it serves"
+)]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(100));
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn list(tree: &Path) -> Result<()> {
+    let mut command = Command::new("ls");
+    command.arg("-lR").arg(tree);
+    measure::untimed(command).map(drop)
+}
+
+fn read_in_order(path: &Path) -> Result<()> {
+    let mut file = File::open(path).map_err(io("open", path))?;
+    let mut buffer = vec![0; 1 << 20];
+    while file.read(&mut buffer).map_err(io("read", path))? > 0 {}
+    Ok(())
+}
+
+fn read_at_random(path: &Path, reads: u64) -> Result<()> {
+    let file = File::open(path).map_err(io("open", path))?;
+    let pages = file.metadata().map_err(io("read", path))?.len() / PAGE;
+    let mut page = [0; 8192];
+    let mut state = 7_u64;
+    for _ in 0..reads {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let at = (state >> 33) % pages.max(1) * PAGE;
+        file.read_exact_at(&mut page, at)
+            .map_err(io("read", path))?;
+    }
+    Ok(())
+}
+
+/// Measures all tools that can mount, prints the table and leaves it in the output directory.
+pub(crate) fn all(options: &Options) -> Result<()> {
+    fs::create_dir_all(&options.work).map_err(io("create", &options.work))?;
+    let work = fs::canonicalize(&options.work).map_err(io("find", &options.work))?;
+    let _alone = data::occupy(&work)?;
+    let dir = work.join("mount");
+    let place = Place { options, dir };
+    data::remove(&place.dir)?;
+    let target = place.dir.join("mount");
+    fs::create_dir_all(&target).map_err(io("create", &target))?;
+    let tree = fs::canonicalize(&options.tree).map_err(io("find", &options.tree))?;
+    let large = fs::canonicalize(&options.large).map_err(io("find", &options.large))?;
+    let mut rows = String::new();
+    for tool in Mounter::ALL {
+        if measure::untimed(place.command(tool, &["mount", "--help"])).is_err() {
+            rows.push_str(&format!(
+                "| {} | cannot mount as it is built | | |\n",
+                tool.name()
+            ));
+            continue;
+        }
+        place.save(tool)?;
+        let took = [
+            place.one(tool, |root| read_in_order(&below(root, &large)))?,
+            place.one(tool, |root| {
+                read_at_random(&below(root, &large), options.reads)
+            })?,
+            place.one(tool, |root| list(&below(root, &tree)))?,
+        ];
+        let cell = |took: &Took| {
+            let peak = took.peak_bytes >> 20;
+            format!("{:.2} s, {:.2} cpu s, {peak} MiB", took.wall_s, took.cpu_s)
+        };
+        let cells: Vec<String> = took.iter().map(cell).collect();
+        rows.push_str(&format!("| {} | {} |\n", tool.name(), cells.join(" | ")));
+    }
+    data::remove(&place.dir)?;
+    let text = format!(
+        "# Reading through a mount\n\nEach task on a fresh mount: time, processor time of the tool, its \
+         peak memory since it started.\n\n| tool | large file in order | {} reads of 8 KiB at random | \
+         `ls -lR` of the tree |\n|---|---|---|---|\n{rows}",
+        options.reads
+    );
+    data::write(&options.out.join("mount.md"), text.as_bytes())?;
+    data::print(&text)
+}
