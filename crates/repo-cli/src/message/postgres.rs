@@ -1,6 +1,6 @@
 //! Messages about clusters of Postgres.
 
-use repo_core::Snapshot;
+use repo_core::SnapshotRef;
 use repo_postgres::{Description, SizedRelation};
 use serde::Serialize;
 
@@ -29,8 +29,8 @@ pub(crate) struct ClusterMessage<'a> {
 }
 
 impl<'a> ClusterMessage<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, cluster: &'a Description) -> Self {
-        let databases = cluster.databases.iter();
+    pub(crate) fn new(known: &'a SnapshotRef, cluster: &'a Description) -> Self {
+        let (snapshot, databases) = (&known.snapshot, cluster.databases.iter());
         Self {
             id: snapshot.id().to_hex(),
             time: show::utc_time(snapshot.time_ms),

@@ -54,7 +54,7 @@ async fn snapshots(
     for known in chosen {
         let view = repository.view(&known.snapshot.id())?;
         let description = Description::of(&view).await.map_err(super::failure)?;
-        let message = ClusterMessage::new(&known.snapshot, &description);
+        let message = ClusterMessage::new(known, &description);
         if context.output.is_json() {
             context.output.message(&message)?;
         } else {
