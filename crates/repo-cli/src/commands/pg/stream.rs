@@ -1,7 +1,7 @@
 //! `repo pg snapshot --stream`: a cluster without access to its files.
 
 use clap::Args;
-use repo_core::SnapshotOptions;
+use repo_core::{Repository, SnapshotOptions};
 use repo_postgres::stream::{self, StreamOptions};
 
 use crate::commands::snapshot::conclude;
@@ -73,7 +73,17 @@ pub(crate) async fn run(context: &Context, args: StreamArgs) -> Result<Exit, Fai
         action: context.action("pg snapshot --stream")?,
         ..SnapshotOptions::default()
     };
-    let taken = stream::snapshot(&repository, &from, &options, context.progress()).await?;
+    take(context, &repository, &from, &options).await
+}
+
+/// Takes the snapshot and shows what came of it.
+pub(super) async fn take(
+    context: &Context,
+    repository: &Repository,
+    from: &StreamOptions,
+    options: &SnapshotOptions,
+) -> Result<Exit, Failure> {
+    let taken = stream::snapshot(repository, from, options, context.progress()).await?;
     tracing::info!(start = taken.start, stop = taken.stop, "the server is done");
     conclude(context, &taken.report)
 }
