@@ -369,6 +369,8 @@ impl<'b> Backup<'b> {
             let mut entry = self.like.clone();
             entry.kind = EntryType::Directory;
             entry.mode = 0o700;
+            // Whatever the number: a root without one is taken for no directory that anybody had.
+            entry.inode = Some(0);
             self.builder.put(place.as_bytes(), entry)?;
         }
         let about = self.about;
