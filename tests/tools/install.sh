@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader lake delta strace clients postgres)
+ALL=(seaweedfs reader lake delta strace clients postgres iceberg)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"
@@ -75,18 +75,18 @@ install_reader() {
     once reader "$(cksum <"$requirements")" venv_install reader -r "$requirements"
 }
 
-# The engines of tests/lake, which make and read tables, in venv-lake; Spark among them needs Java.
-install_lake() {
-    local requirements="$here/../lake/requirements.txt"
-    once lake "$(cksum <"$requirements")" install_lake_of "$requirements"
+# The engines of tests/tables/iceberg.py, in venv-iceberg; Spark among them needs Java.
+install_iceberg() {
+    local requirements="$here/../tables/requirements-iceberg.txt"
+    once iceberg "$(cksum <"$requirements")" install_iceberg_of "$requirements"
 }
 
-install_lake_of() {
+install_iceberg_of() {
     if ! command -v java >/dev/null; then
         apt-get update -qq
         apt-get install -qq -y --no-install-recommends default-jre-headless
     fi
-    venv_install lake -r "$1"
+    venv_install iceberg -r "$1"
 }
 
 # The writer and readers of Delta tables in tests/tables/delta.py, in venv-delta.

@@ -11,7 +11,7 @@ use crate::avro_writer::{Value, container, raw_container};
 
 /// A type to make a schema and values of.
 #[derive(Debug, Clone)]
-enum Of {
+pub(crate) enum Of {
     Null,
     Boolean,
     Long,
@@ -26,7 +26,7 @@ enum Of {
     Record(Vec<Self>),
 }
 
-fn of() -> impl Strategy<Value = Of> {
+pub(crate) fn of() -> impl Strategy<Value = Of> {
     let leaf = prop_oneof![
         Just(Of::Null),
         Just(Of::Boolean),
@@ -49,7 +49,7 @@ fn of() -> impl Strategy<Value = Of> {
 }
 
 /// The schema of a type. Every record has a name of its own, every field the number of its place.
-fn schema(of: &Of, names: &mut u32) -> Json {
+pub(crate) fn schema(of: &Of, names: &mut u32) -> Json {
     *names += 1;
     let name = format!("n{names}");
     match of {
@@ -84,7 +84,7 @@ fn schema(of: &Of, names: &mut u32) -> Json {
     }
 }
 
-fn value(of: &Of) -> BoxedStrategy<Value> {
+pub(crate) fn value(of: &Of) -> BoxedStrategy<Value> {
     match of {
         Of::Null => Just(Value::Null).boxed(),
         Of::Boolean => any::<bool>().prop_map(Value::Boolean).boxed(),

@@ -10,3 +10,17 @@ mod place;
 mod readers;
 mod restore;
 mod snapshot;
+mod broken;
+mod moves;
+mod place;
+mod readers;
+mod scale;
+mod table_writer;
+
+use std::alloc::System;
+
+use cap::Cap;
+
+/// Counts what is allocated, for the test of scale.
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);

@@ -17,14 +17,14 @@ fn python(arguments: &[&str]) -> Vec<u8> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
     let tools = std::env::var_os("REPO_TEST_TOOLS");
     let tools = tools.map_or_else(|| tests.join(".tools"), PathBuf::from);
-    let python = tools.join("venv-lake/bin/python");
+    let python = tools.join("venv-iceberg/bin/python");
     assert!(
         python.is_file(),
         "{} is missing: run tests/tools/install.sh",
         python.display()
     );
     let output = Command::new(python)
-        .arg(tests.join("lake/iceberg_tables.py"))
+        .arg(tests.join("tables/iceberg.py"))
         .args(arguments)
         .output()
         .expect("a run of python");
