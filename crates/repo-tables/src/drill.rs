@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use parquet::file::reader::FileReader;
-use parquet::file::serialized_reader::SerializedFileReader;
 use repo_core::SnapshotView;
 use tokio::runtime::Handle;
 
@@ -15,7 +14,7 @@ use crate::record::{FileRecord, TableRecord};
 use crate::restore::same_bytes;
 use crate::saved::{SavedReader, read_files};
 use crate::table::{At, FileKind, Format, Table};
-use crate::windows::Windows;
+use crate::windows;
 
 /// What was found out about a restored table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -176,9 +175,7 @@ impl Drill {
 
     /// Rows of a Parquet file, by its own account.
     fn rows(&self, place: &Location, size: u64) -> Result<u64> {
-        let windows = Windows::new(&self.lake, place, size);
-        let opened = SerializedFileReader::new(windows)
-            .map_err(|error| Error::undecodable(place, "it cannot be read as Parquet", error))?;
+        let opened = windows::open(&self.lake, place, size)?;
         let rows = opened.metadata().file_metadata().num_rows();
         Ok(u64::try_from(rows).unwrap_or(0))
     }

@@ -201,7 +201,7 @@ pub(crate) fn describe(
         metadata_location: table.metadata_location.as_ref().map(Location::to_string),
         files: files.len() as u64,
         bytes: files.iter().map(|file| file.size).sum(),
-        rows: table.rows(),
+        rows: table.rows,
         base_version: base.map(|(record, _)| record.version),
         new_files,
         deleted_files,

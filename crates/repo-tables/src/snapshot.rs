@@ -102,10 +102,24 @@ impl Taking<'_> {
         Ok(records)
     }
 
+    /// Pins a table; again when a part of its log is cleaned away while it is read.
     fn pin(&self, found: &Found) -> Result<Table> {
-        if self.builder.cancelled() {
-            return Err(Error::cancelled());
+        let mut attempt = 1;
+        loop {
+            if self.builder.cancelled() {
+                return Err(Error::cancelled());
+            }
+            match self.pin_once(found) {
+                Err(Error::NotFound { url }) if attempt < TABLE_ATTEMPTS => {
+                    tracing::info!(url, "reading the log again");
+                    attempt += 1;
+                }
+                pinned => return pinned,
+            }
         }
+    }
+
+    fn pin_once(&self, found: &Found) -> Result<Table> {
         match found.format {
             Format::Delta => {
                 let options = DeltaOptions {
@@ -132,7 +146,8 @@ impl Taking<'_> {
                 return Err(vanished);
             }
             let newer = self.pin(found)?;
-            if newer.version == table.version {
+            let same = newer.version == table.version;
+            if same && newer.metadata_location == table.metadata_location {
                 return Err(vanished);
             }
             tracing::info!(%vanished, version = newer.version, "taking the table again");

@@ -1,5 +1,6 @@
 //! What a table is to this crate, whatever its format: one version, and the files it refers to.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::lake::ObjectInfo;
@@ -78,6 +79,8 @@ pub struct TableFile {
     pub optional: bool,
     /// What its store says of it, when that was asked already.
     pub object: Option<ObjectInfo>,
+    /// Its bytes, when no store has them: metadata of a part of a table's history.
+    pub content: Option<Bytes>,
 }
 
 /// One version of a table.
@@ -101,16 +104,8 @@ pub struct Table {
     pub columns: Vec<(String, String)>,
     /// What a catalog would point to.
     pub metadata_location: Option<Location>,
+    /// Rows that a reader sees, when the table says.
+    pub rows: Option<u64>,
     /// All files, each once.
     pub files: Vec<TableFile>,
-}
-
-impl Table {
-    /// Rows that a reader sees, when the table says.
-    #[must_use]
-    pub fn rows(&self) -> Option<u64> {
-        let data = self.files.iter().filter(|file| file.kind == FileKind::Data);
-        data.map(|file| Some(file.rows?.saturating_sub(file.deleted_rows)))
-            .sum()
-    }
 }

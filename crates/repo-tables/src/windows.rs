@@ -5,11 +5,41 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::{ChunkReader, FileReader, Length};
+use parquet::file::serialized_reader::SerializedFileReader;
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::location::Location;
+
+/// Opens a Parquet file. The reader trusts places and lengths in a footer, so they are checked here.
+pub(crate) fn open(
+    lake: &Lake,
+    place: &Location,
+    size: u64,
+) -> Result<SerializedFileReader<Windows>> {
+    let file = SerializedFileReader::new(Windows::new(lake, place, size))
+        .map_err(|error| Error::undecodable(place, "it cannot be read as Parquet", error))?;
+    let inside = |start: i64, length: i64| {
+        let end = start
+            .checked_add(length)
+            .and_then(|end| u64::try_from(end).ok());
+        start >= 0 && length >= 0 && end.is_some_and(|end| end <= size)
+    };
+    for group in file.metadata().row_groups() {
+        let sane = group.columns().iter().all(|column| {
+            let dictionary = column.dictionary_page_offset().unwrap_or(0);
+            inside(column.data_page_offset(), column.compressed_size())
+                && inside(dictionary, column.compressed_size())
+                && column.num_values() >= 0
+                && column.uncompressed_size() >= 0
+        });
+        if !sane || group.num_rows() < 0 {
+            return Err(Error::malformed(place, "its footer points past its end"));
+        }
+    }
+    Ok(file)
+}
 
 /// Bytes of a window: small checkpoints are one request.
 const WINDOW: u64 = 4 << 20;
@@ -30,7 +60,7 @@ struct Shared {
 }
 
 impl Windows {
-    pub(crate) fn new(lake: &Lake, place: &Location, size: u64) -> Self {
+    fn new(lake: &Lake, place: &Location, size: u64) -> Self {
         Self(Arc::new(Shared {
             lake: lake.clone(),
             place: place.clone(),

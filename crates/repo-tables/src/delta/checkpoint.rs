@@ -7,13 +7,12 @@ use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader};
-use parquet::file::serialized_reader::SerializedFileReader;
 
 use super::action::{Action, Add, Metadata, Protocol, Sidecar, Vector};
 use crate::error::{Error, Result};
 use crate::lake::{Lake, ObjectInfo};
 use crate::limits::{CHECKPOINT_MAX, CHECKPOINT_ROWS};
-use crate::windows::Windows;
+use crate::windows;
 
 /// Calls `take` with the actions of a file.
 pub(crate) fn read(
@@ -27,8 +26,7 @@ pub(crate) fn read(
     }
     let undecodable =
         |error: ParquetError| Error::undecodable(place, "it cannot be read as Parquet", error);
-    let windows = Windows::new(lake, place, object.size);
-    let file = SerializedFileReader::new(windows).map_err(undecodable)?;
+    let file = windows::open(lake, place, object.size)?;
     for number in 0..file.num_row_groups() {
         let group = file.get_row_group(number).map_err(undecodable)?;
         let mut rows = Rows::open(group.as_ref()).map_err(undecodable)?;

@@ -72,6 +72,9 @@ pub fn pin(lake: &Lake, location: &Location, at: &At, options: DeltaOptions) -> 
     let mut files = log_files(&log, &mut state.sidecars);
     files.append(&mut state.files);
     distinct(&mut files);
+    let data = files.iter().filter(|file| file.kind == FileKind::Data);
+    let rows = data.map(|file| Some(file.rows?.saturating_sub(file.deleted_rows)));
+    let rows = rows.sum();
     let Metadata { id, name, .. } = state.metadata;
     Ok(Table {
         format: Format::Delta,
@@ -83,6 +86,7 @@ pub fn pin(lake: &Lake, location: &Location, at: &At, options: DeltaOptions) -> 
         schema_id: None,
         columns: schema::columns(location, &state.metadata.schema)?,
         metadata_location: None,
+        rows,
         files,
     })
 }
@@ -134,6 +138,7 @@ fn log_files(log: &Log, sidecars: &mut Vec<TableFile>) -> Vec<TableFile> {
         deleted_rows: 0,
         optional,
         object: Some(object.clone()),
+        content: None,
     };
     let mut files = Vec::new();
     for commit in &log.commits {

@@ -96,6 +96,7 @@ impl<'t> Replay<'t> {
             deleted_rows: 0,
             optional: false,
             object: Some(object),
+            content: None,
         });
         Ok(())
     }
@@ -126,6 +127,7 @@ impl<'t> Replay<'t> {
                         // Only change feeds need it, and vacuum removes it in its own time.
                         optional: true,
                         object: None,
+                        content: None,
                     },
                 )?;
             }
@@ -175,6 +177,7 @@ impl<'t> Replay<'t> {
                         deleted_rows: 0,
                         optional: false,
                         object: None,
+                        content: None,
                     },
                 )?;
             }
@@ -189,6 +192,7 @@ impl<'t> Replay<'t> {
                 deleted_rows,
                 optional: false,
                 object: None,
+                content: None,
             },
         )
     }

@@ -52,11 +52,7 @@ impl Taking<'_> {
         records.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let old = base.as_ref().map(|base| (&base.record, &base.files));
         let described = describe(&found.name, &found.path, table, &records, old);
-        // The time of the version, so that what is the same has the same bytes and entry.
-        let time = Timestamp {
-            seconds: table.time_ms.unwrap_or(0).div_euclid(1000),
-            nanos: 0,
-        };
+        let time = version_time(table);
         let mut lines = Vec::new();
         for record in &records {
             serde_json::to_writer(&mut lines, record).map_err(|error| encoding(&root, error))?;
@@ -100,7 +96,7 @@ impl Taking<'_> {
         let mut items = Vec::with_capacity(table.files.len());
         let mut unknown = Vec::new();
         for file in &table.files {
-            let object = file.object.clone();
+            let object = file.object.clone().or_else(|| generated(table, file));
             match object.or_else(|| known.remove(&file.location)) {
                 Some(object) => items.push(item(root, table, file, object)),
                 None => unknown.push(file),
@@ -128,7 +124,9 @@ impl Taking<'_> {
     fn objects(&self, table: &Table) -> Result<HashMap<Location, ObjectInfo>> {
         let mut found = HashMap::new();
         let asked = table.files.iter().filter(|file| {
-            file.object.is_none() && table.location.relative(&file.location).is_some()
+            file.object.is_none()
+                && file.content.is_none()
+                && table.location.relative(&file.location).is_some()
         });
         let mut wanted: HashSet<&Location> = asked.map(|file| &file.location).collect();
         if wanted.len() <= HEADS_MAX {
@@ -152,7 +150,10 @@ impl Taking<'_> {
     /// Takes a file from the base, when it is known to be the same.
     fn keep(&self, base: Option<&Base>, item: &Item<'_>) -> Result<bool> {
         let known = base.and_then(|base| base.files.get(&item.object.location.to_string()));
-        if self.force || !known.is_some_and(|known| known.is_same(&item.object)) {
+        if self.force
+            || item.file.content.is_some()
+            || !known.is_some_and(|known| known.is_same(&item.object))
+        {
             return Ok(false);
         }
         match self.builder.before(item.path.as_bytes())? {
@@ -170,7 +171,9 @@ impl Taking<'_> {
         let mut room = (0, 0);
         for item in items {
             let size = item.object.size;
-            let small = size <= SMALL_OBJECT && self.lake.file(&item.object.location).is_none();
+            let asked = item.file.content.is_none();
+            let small =
+                asked && size <= SMALL_OBJECT && self.lake.file(&item.object.location).is_none();
             match batches.last_mut() {
                 Some(batch) if small && room.0 > 0 && size <= room.1 => {
                     room = (room.0 - 1, room.1 - size);
@@ -194,7 +197,11 @@ impl Taking<'_> {
             return Err(Error::cancelled());
         }
         if let [item] = batch {
-            let content = Content::open(self.lake, &item.object.location, item.object.size);
+            let place = &item.object.location;
+            let content = match &item.file.content {
+                Some(bytes) => Ok(Content::held(place, bytes.clone())),
+                None => Content::open(self.lake, place, item.object.size),
+            };
             return self.one(table, item, content);
         }
         let places: Vec<_> = batch
@@ -261,6 +268,25 @@ fn item<'f>(root: &str, table: &Table, file: &'f TableFile, object: ObjectInfo) 
         path: format!("{root}/{}", tree_path(&table.location, &file.location)),
         file,
         object,
+    }
+}
+
+/// What a store would say of bytes that none has.
+fn generated(table: &Table, file: &TableFile) -> Option<ObjectInfo> {
+    let content = file.content.as_ref()?;
+    Some(ObjectInfo {
+        location: file.location.clone(),
+        size: content.len() as u64,
+        etag: None,
+        modified: version_time(table),
+    })
+}
+
+/// The time of the version, so that what is the same has the same bytes and entry.
+fn version_time(table: &Table) -> Timestamp {
+    Timestamp {
+        seconds: table.time_ms.unwrap_or(0).div_euclid(1000),
+        nanos: 0,
     }
 }
 

@@ -58,7 +58,9 @@ impl Bucket {
 
     /// Puts a data file, and gives the action that adds it.
     pub(crate) async fn data(&self, table: &str, name: &str, size: usize) -> Value {
-        let seed = name.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte));
+        let seed = name
+            .bytes()
+            .fold(7, |sum, byte| u64::wrapping_mul(sum, 31) ^ u64::from(byte));
         let bytes = repo_testkit::data::random(seed, size);
         self.put(&format!("{table}/{name}"), bytes).await;
         add(name, size)

@@ -60,7 +60,7 @@ async fn the_newest_action_of_a_file_counts() {
         .await;
     bucket.commit("t", 2, &[add("a", 6), remove("b")]).await;
     let table = pin(&bucket, At::Newest).await.unwrap();
-    assert_eq!((table.version, table.rows()), (2, Some(20)));
+    assert_eq!((table.version, table.rows), (2, Some(20)));
     assert_eq!(files(&table, FileKind::Data), set(&["a", "c"]));
     assert_eq!(files(&table, FileKind::Commit).len(), 3);
     assert_eq!(table.columns[0], ("id".to_owned(), "long".to_owned()));
@@ -146,7 +146,7 @@ async fn vectors_are_files_and_tell_files_apart() {
     let shared = "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin";
     let expected = set(&[shared, "memory://other/x/deletion_vector_1.bin"]);
     assert_eq!(files(&table, FileKind::Deletes), expected);
-    assert_eq!(table.rows(), Some(28));
+    assert_eq!(table.rows, Some(28));
     bucket.commit("t", 2, &[gone]).await;
     let table = pin(&bucket, At::Newest).await.unwrap();
     assert_eq!(files(&table, FileKind::Data), set(&["b", "c", "d"]));
@@ -414,7 +414,7 @@ async fn checkpoints_of_all_kinds_say_the_same() {
             2,
             "its own commit is kept"
         );
-        assert_eq!((table.version, table.rows()), (4, Some(20)));
+        assert_eq!((table.version, table.rows), (4, Some(20)));
         // A hint past the end is passed over.
         bucket
             .put(

@@ -45,9 +45,11 @@ impl ObjectStore for Meddling {
     }
 
     async fn get_opts(&self, at: &Path, how: GetOptions) -> Result<GetResult> {
-        if at.as_ref().ends_with(self.before)
-            && let Some(act) = self.act.lock().unwrap().take()
-        {
+        let act = match at.as_ref().ends_with(self.before) {
+            true => self.act.lock().unwrap().take(),
+            false => None,
+        };
+        if let Some(act) = act {
             tokio::task::spawn_blocking(act).await.unwrap();
         }
         self.inner.get_opts(at, how).await

@@ -163,7 +163,7 @@ async fn a_warehouse_is_one_snapshot() {
     let whole = manifest(&view(&repository, &taken), &[], true)
         .await
         .unwrap();
-    assert_eq!((whole.kind, whole.base), (BackupType::Full, None));
+    assert_eq!((whole.kind, &whole.base), (BackupType::Full, &None));
     assert_eq!(
         (
             whole.totals.tables,
