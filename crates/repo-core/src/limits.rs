@@ -73,6 +73,9 @@ pub(crate) const COPY_PAIRS_MAX: usize = 1 << 17;
 /// Chunk lists of a file that a comparison of snapshots opens beyond those both have; past it a
 /// difference is counted by whole lists.
 pub(crate) const DIFF_LISTS_MAX: u64 = 1024;
+/// What a search remembers of paths and their versions, in bytes; past it the rest of the paths is
+/// searched in another pass.
+pub(crate) const FIND_BYTES_MAX: usize = 32 << 20;
 /// Small packs, and small index objects, are merged when there are so many of them.
 pub(crate) const MERGE_AT: usize = 8;
 /// Bytes a collector copies before it commits what it did and looks again.
