@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, repair, restore, snapshot,
-    snapshots, stats, tag, undo,
+    cat, check, completions, copy, diff, dump, find, forget, gc, init, key, log, ls, repair,
+    restore, snapshot, snapshots, stats, tag, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -65,6 +65,10 @@ pub(crate) struct Globals {
     /// Write JSON, one object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Keep figures about this run and the repository in FILE, for Prometheus' textfile collector.
+    /// [env: REPO_METRICS_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
     /// Show no progress and no warnings.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -86,8 +90,11 @@ pub(crate) enum Command {
     /// List what a snapshot holds.
     Ls(ls::LsArgs),
     /// Write a file of a snapshot to standard output.
-    #[command(visible_alias = "dump")]
     Cat(cat::CatArgs),
+    /// Write a file, or a directory as an archive, to standard output.
+    Dump(dump::DumpArgs),
+    /// Find versions of files in all snapshots.
+    Find(find::FindArgs),
     /// Make a directory equal to a snapshot.
     Restore(restore::RestoreArgs),
     /// Compare two snapshots.

@@ -5,6 +5,8 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod diff;
+pub(crate) mod dump;
+pub(crate) mod find;
 pub(crate) mod forget;
 pub(crate) mod gc;
 pub(crate) mod init;
@@ -31,6 +33,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Snapshots(args) => snapshots::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Cat(args) => cat::run(context, args).await,
+        Command::Dump(args) => dump::run(context, args).await,
+        Command::Find(args) => find::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Forget(args) => forget::run(context, args).await,

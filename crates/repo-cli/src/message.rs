@@ -15,14 +15,17 @@ use crate::show;
 
 mod change;
 mod copy;
+mod find;
 mod forget;
 mod gc;
 mod locks;
 mod repair;
 mod repository;
+mod usage;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
+pub(crate) use find::{FindSummary, FoundMessage};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
 pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
@@ -31,6 +34,7 @@ pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
     StatsMessage, TagsMessage,
 };
+pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, UsageMessage};
 
 /// The end of a failed command, on standard error.
 #[derive(Serialize)]

@@ -28,10 +28,11 @@ const OWNED: &[(&[&str], &[&str])] = &[
             "sha2",
             "hkdf",
             "lz4_flex",
-            "flate2",
         ],
         &["repo-format"],
     ),
+    // Deflate is for archives that others read, never for what is stored.
+    (&["flate2"], &["repo-format", "repo-core"]),
     (&["bincode"], &["repo-core"]),
     (
         &["clap", "clap_complete", "indicatif", "tracing-subscriber"],

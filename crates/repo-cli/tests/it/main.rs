@@ -5,13 +5,16 @@
 mod copies;
 mod damage;
 mod driver;
+mod dump;
 mod errors;
 mod files;
+mod find;
 mod first_use;
 mod forget;
 mod gc;
 mod json;
 mod keys;
 mod lists;
+mod metrics;
 mod restore;
 mod streams;

@@ -17,12 +17,15 @@ use crate::error::{Error, Result};
 use crate::limits::FIND_BYTES_MAX;
 use crate::repository::Repository;
 
+/// Says whether an entry at a path, relative to the root of its snapshot, is looked for.
+pub type MatchEntry = Box<dyn FnMut(&[u8], &Entry) -> bool + Send>;
+
 /// What is searched, and what for.
 pub struct FindOptions {
     /// The snapshots to search.
     pub snapshots: Vec<SnapshotId>,
-    /// Whether an entry at a path, relative to the root of its snapshot, is looked for. Asked first.
-    pub matches: Box<dyn FnMut(&[u8], &Entry) -> bool + Send>,
+    /// What is looked for. Asked first.
+    pub matches: MatchEntry,
     /// Only files with this content, or with a chunk or chunk list of this id, and directories with
     /// this tree: the first characters of the id, in lower-case hexadecimal.
     pub content: Option<String>,

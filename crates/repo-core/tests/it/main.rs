@@ -11,3 +11,4 @@ mod repository;
 mod requests;
 mod restore;
 mod snapshot;
+mod usage;

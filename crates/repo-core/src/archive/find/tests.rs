@@ -200,8 +200,7 @@ async fn content_is_found_by_the_file_and_by_its_chunks() {
             content: Some(content),
         };
         repository.find(options, visit).await.expect("a search");
-        let found = std::mem::take(&mut *list.lock().expect("a lock"));
-        found
+        std::mem::take(&mut *list.lock().expect("a lock"))
     };
     let large = view.entry(b"large").await.expect("an entry");
     let small = view.entry(b"small").await.expect("an entry");
