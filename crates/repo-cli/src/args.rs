@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     cat, check, completions, copy, diff, dump, find, forget, gc, init, key, log, ls, repair,
-    restore, snapshot, snapshots, stats, tag, undo,
+    restore, snapshot, snapshots, stats, tag, tui, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -118,6 +118,8 @@ pub(crate) enum Command {
     Tag(tag::TagArgs),
     /// Say what the repository holds and occupies.
     Stats(stats::StatsArgs),
+    /// Look around in snapshots on a terminal, and restore what is selected.
+    Tui(tui::TuiArgs),
     /// Show what was done to the repository, newest first.
     Log(log::LogArgs),
     /// Print the completions of a shell.
@@ -163,6 +165,23 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_speaks_with_one_voice() {
+        fn look_at(command: &clap::Command) {
+            let texts = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            let texts = texts.map(|argument| (argument.get_id().as_str(), argument.get_help()));
+            for (name, help) in texts.chain([("", command.get_about())]) {
+                let help = help.map(ToString::to_string).unwrap_or_default();
+                let whole = help.ends_with(['.', ']']) && help.starts_with(char::is_uppercase);
+                // What clap says of its own options has no full stop.
+                let own = matches!(name, "help" | "version");
+                assert!(whole || own, "{} {name}: {help:?}", command.get_name());
+            }
+            command.get_subcommands().for_each(look_at);
+        }
+        look_at(&Cli::command());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(crate) mod snapshot;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
 pub(crate) mod tag;
+pub(crate) mod tui;
 pub(crate) mod undo;
 
 use crate::args::Command;
@@ -46,6 +47,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,
+        Command::Tui(args) => tui::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
         Command::Completions(args) => completions::run(&context.output, &args),
     }

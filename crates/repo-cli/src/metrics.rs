@@ -198,6 +198,7 @@ fn name(command: &Command) -> Option<&'static str> {
         Command::Key(_) => "key",
         Command::Tag(_) => "tag",
         Command::Stats(_) => "stats",
+        Command::Tui(_) => "tui",
         Command::Log(_) => "log",
         Command::Completions(_) => "completions",
     })

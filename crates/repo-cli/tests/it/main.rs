@@ -15,6 +15,8 @@ mod gc;
 mod json;
 mod keys;
 mod lists;
+mod manual;
 mod metrics;
 mod restore;
 mod streams;
+mod tui;
