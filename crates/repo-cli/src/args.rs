@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, forget, gc, init, key, log, ls, mount, pg, repair, restore, snapshot, snapshots, stats, table, tag, undo,
+    cat, check, completions, copy, diff, dump, find, forget, gc, init, key, log, ls, mount, pg, repair, restore, snapshot, snapshots, stats, table, tag, tui, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -64,6 +64,10 @@ pub(crate) struct Globals {
     /// Write JSON, one object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Keep figures about this run and the repository in FILE, for Prometheus' textfile collector.
+    /// [env: REPO_METRICS_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
     /// Show no progress and no warnings.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -85,10 +89,13 @@ pub(crate) enum Command {
     /// List what a snapshot holds.
     Ls(ls::LsArgs),
     /// Write a file of a snapshot to standard output.
-    #[command(visible_alias = "dump")]
     Cat(cat::CatArgs),
     /// Show snapshots as a read-only file system.
     Mount(mount::MountArgs),
+    /// Write a file, or a directory as an archive, to standard output.
+    Dump(dump::DumpArgs),
+    /// Find versions of files in all snapshots.
+    Find(find::FindArgs),
     /// Make a directory equal to a snapshot.
     Restore(restore::RestoreArgs),
     /// Compare two snapshots.
@@ -116,6 +123,8 @@ pub(crate) enum Command {
     Table(table::TableArgs),
     /// Save and restore clusters of Postgres.
     Pg(pg::PgArgs),
+    /// Look around in snapshots on a terminal, and restore what is selected.
+    Tui(tui::TuiArgs),
     /// Show what was done to the repository, newest first.
     Log(log::LogArgs),
     /// Print the completions of a shell.
@@ -161,6 +170,23 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_speaks_with_one_voice() {
+        fn look_at(command: &clap::Command) {
+            let texts = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            let texts = texts.map(|argument| (argument.get_id().as_str(), argument.get_help()));
+            for (name, help) in texts.chain([("", command.get_about())]) {
+                let help = help.map(ToString::to_string).unwrap_or_default();
+                let whole = help.ends_with(['.', ']']) && help.starts_with(char::is_uppercase);
+                // What clap says of its own options has no full stop.
+                let own = matches!(name, "help" | "version");
+                assert!(whole || own, "{} {name}: {help:?}", command.get_name());
+            }
+            command.get_subcommands().for_each(look_at);
+        }
+        look_at(&Cli::command());
     }
 
     #[test]

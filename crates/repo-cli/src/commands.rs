@@ -5,6 +5,8 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod diff;
+pub(crate) mod dump;
+pub(crate) mod find;
 pub(crate) mod forget;
 pub(crate) mod gc;
 pub(crate) mod init;
@@ -20,6 +22,7 @@ pub(crate) mod snapshots;
 pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod tag;
+pub(crate) mod tui;
 pub(crate) mod undo;
 
 use crate::args::Command;
@@ -35,6 +38,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Ls(args) => ls::run(context, args).await,
         Command::Cat(args) => cat::run(context, args).await,
         Command::Mount(args) => mount::run(context, args).await,
+        Command::Dump(args) => dump::run(context, args).await,
+        Command::Find(args) => find::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Forget(args) => forget::run(context, args).await,
@@ -48,6 +53,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Stats(args) => stats::run(context, args).await,
         Command::Table(args) => table::run(context, args).await,
         Command::Pg(args) => pg::run(context, args).await,
+        Command::Tui(args) => tui::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
         Command::Completions(args) => completions::run(&context.output, &args),
     }

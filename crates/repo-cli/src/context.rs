@@ -1,9 +1,9 @@
 //! What every command works with: options, settings, output and cancellation.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use repo_core::{Finding, Severity};
+use repo_core::{Finding, Repository, Severity};
 
 use crate::args::Globals;
 use crate::environment::Environment;
@@ -24,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) place: Place,
     pub(crate) source: Option<Source>,
     pub(crate) cancel: Cancel,
+    /// The repository, once the command has opened it as it is now.
+    pub(crate) repository: OnceLock<Repository>,
 }
 
 impl Context {
@@ -48,7 +50,13 @@ impl Context {
             place,
             source,
             cancel,
+            repository: OnceLock::new(),
         })
+    }
+
+    /// The repository, if the command has opened it as it is now.
+    pub(crate) fn opened(&self) -> Option<&Repository> {
+        self.repository.get()
     }
 
     /// Progress bars for a person at a terminal, else only cancellation.
@@ -59,6 +67,7 @@ impl Context {
             && self.globals.verbose == 0
             && self.environment.get("REPO_LOG").is_none();
         self.cancel.end_by_asking();
+        self.cancel.end_by_itself();
         Arc::new(Bars::new(visible, self.cancel.clone()))
     }
 
@@ -136,6 +145,11 @@ impl Cancel {
     /// Whether it was asked to.
     pub(crate) fn asked(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Says that the command looks at [`Self::asked`] and ends by itself.
+    pub(crate) fn end_by_itself(&self) {
+        self.0.graceful.store(true, Ordering::Relaxed);
     }
 
     /// Says that what the command does once it is asked to stop is worth the time it takes.

@@ -99,8 +99,22 @@ impl Context {
         self.open_at(None).await
     }
 
+    /// Where the repository is, without secrets.
+    pub(crate) fn shown_location(&self) -> Option<String> {
+        self.store().ok().map(|store| store.location().to_owned())
+    }
+
     /// Opens the repository as it was at a commit, read-only.
     pub(crate) async fn open_at(&self, at: Option<u64>) -> Result<Repository, Failure> {
+        let repository = self.unlock(at).await?;
+        if at.is_none() {
+            // A command that opens it twice knows it by the first.
+            self.repository.set(repository.clone()).ok();
+        }
+        Ok(repository)
+    }
+
+    async fn unlock(&self, at: Option<u64>) -> Result<Repository, Failure> {
         let options = OpenOptions {
             cache_dir: self.cache_dir()?,
             at,
@@ -157,6 +171,7 @@ impl Context {
         options: &CreateOptions,
     ) -> Result<Repository, Failure> {
         let repository = Repository::create(self.store()?, access, options).await?;
+        self.repository.set(repository.clone()).ok();
         if !repository.create_only() {
             self.warn(&format!(
                 "{} overwrites objects although asked not to: never write to it from two places at once",

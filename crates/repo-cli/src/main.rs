@@ -9,9 +9,11 @@ mod context;
 mod environment;
 mod exclude;
 mod exit;
+mod file;
 mod location;
 mod logging;
 mod message;
+mod metrics;
 mod other;
 mod output;
 mod password;
@@ -66,26 +68,52 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let environment = Environment::of_process();
     logging::start(cli.globals.verbose, &environment)?;
     let output = Output::new(cli.globals.json);
+    let file = cli.globals.metrics_file.clone();
+    let file = file.or_else(|| environment.path("REPO_METRICS_FILE"));
+    let metrics = metrics::Run::start(&cli, file);
     let ended = match cli.command {
         // Needs no repository, settings or home.
-        Command::Completions(args) => commands::completions::run(&output, &args),
+        Command::Completions(args) => {
+            keep(metrics, None, commands::completions::run(&output, &args))
+        }
         command => {
-            let cancel = Cancel::default();
-            let context = Context::new(cli.globals, environment, output.clone(), cancel)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(ASYNC_THREADS)
-                .enable_all()
-                .build()
-                .map_err(|error| Failure::because("cannot start threads", &error))?;
-            let ended = runtime.block_on(until_signal(&context, command));
-            // Threads may still wait on the network or a pipe. They end with the process: shutting the
-            // runtime down under them would only make them fail on the way.
-            std::mem::forget(runtime);
-            ended
+            match Context::new(cli.globals, environment, output.clone(), Cancel::default()) {
+                Ok(context) => {
+                    let ended = execute(&context, command);
+                    keep(metrics, Some(&context), ended)
+                }
+                Err(failure) => keep(metrics, None, Err(failure)),
+            }
         }
     };
     // Results come before the line that says what is wrong, and count as much.
     output.flush()?;
+    ended
+}
+
+/// Keeps the figures of a run that ended so. That they cannot be kept is said, and no reason to fail:
+/// what was asked for is done or not.
+fn keep(
+    metrics: Option<metrics::Run>,
+    context: Option<&Context>,
+    ended: Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    if let Some(Err(failure)) = metrics.map(|run| run.finish(context, &ended)) {
+        output::to_stderr(&failure.line());
+    }
+    ended
+}
+
+fn execute(context: &Context, command: Command) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ASYNC_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because("cannot start threads", &error))?;
+    let ended = runtime.block_on(until_signal(context, command));
+    // Threads may still wait on the network or a pipe. They end with the process: shutting the
+    // runtime down under them would only make them fail on the way.
+    std::mem::forget(runtime);
     ended
 }
 

@@ -15,6 +15,7 @@ use crate::show;
 
 mod change;
 mod copy;
+mod find;
 mod forget;
 mod gc;
 mod locks;
@@ -23,9 +24,11 @@ mod postgres;
 mod repair;
 mod repository;
 mod table;
+mod usage;
 
 pub(crate) use change::{ChangeMessage, DiffSummary, PlanMessage, RestoreSummary};
 pub(crate) use copy::{CopiedMessage, CopySummary};
+pub(crate) use find::{FindSummary, FoundMessage};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
 pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
@@ -36,6 +39,7 @@ pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
     StatsMessage, TagsMessage,
 };
+pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, UsageMessage};
 
 pub(crate) use table::{
     DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage, TableDiffMessage,

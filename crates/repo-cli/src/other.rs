@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -40,6 +41,7 @@ impl Context {
             place,
             source,
             cancel: self.cancel.clone(),
+            repository: OnceLock::new(),
         })
     }
 }

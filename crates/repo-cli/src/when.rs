@@ -56,6 +56,22 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
     Ok(total)
 }
 
+/// Reads a point in time, or a duration before now.
+pub(crate) fn past(text: &str) -> Result<i64, String> {
+    let now = now_ms();
+    parse(text).or_else(|_| match duration(text) {
+        Ok(ago) => Ok(now.saturating_sub(ago)),
+        Err(_) => Err(
+            "expected a time such as \"2026-03-01 10:00:00\", or a duration such as 7d".to_owned(),
+        ),
+    })
+}
+
+/// Milliseconds since 1970, UTC, by the system's clock; for what is shown and compared with dates.
+pub(crate) fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

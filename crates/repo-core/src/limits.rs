@@ -73,6 +73,15 @@ pub(crate) const COPY_PAIRS_MAX: usize = 1 << 17;
 /// Chunk lists of a file that a comparison of snapshots opens beyond those both have; past it a
 /// difference is counted by whole lists.
 pub(crate) const DIFF_LISTS_MAX: u64 = 1024;
+/// Files with several links that a tar archive links to each other; further ones are written apart.
+pub(crate) const EXPORT_LINKS_MAX: usize = 1 << 17;
+/// What a zip archive keeps for its directory, in bytes; it does not take more entries.
+pub(crate) const EXPORT_ROWS_MAX: usize = 64 << 20;
+/// What a search remembers of paths and their versions, in bytes; past it the rest of the paths is
+/// searched in another pass.
+pub(crate) const FIND_BYTES_MAX: usize = 32 << 20;
+/// Snapshots whose usage is told apart: one number in an entry of the index names them.
+pub(crate) const USAGE_SNAPSHOTS_MAX: usize = 1 << 30;
 /// Small packs, and small index objects, are merged when there are so many of them.
 pub(crate) const MERGE_AT: usize = 8;
 /// Bytes a collector copies before it commits what it did and looks again.

@@ -42,6 +42,8 @@ const OWNED: &[(&[&str], &[&str])] = &[
     // Checksums that readers of a manifest ask for.
     (&["sha2"], &["repo-format", "repo-postgres", "repo-tables"]),
     (&["parquet"], &["repo-tables"]),
+    // Deflate is for archives that others read, never for what is stored.
+    (&["flate2"], &["repo-format", "repo-core"]),
     (&["bincode"], &["repo-core"]),
     (&["fuser"], &["repo-mount"]),
     (

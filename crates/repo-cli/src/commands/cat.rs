@@ -40,26 +40,40 @@ pub(crate) async fn run(context: &Context, args: CatArgs) -> Result<Exit, Failur
             format!("{} in snapshot {id} is not a file", show::path(&path))
         }));
     }
-    let broken = Arc::new(AtomicBool::new(false));
-    let out = Pipe {
-        output: context.output.clone(),
-        broken: Arc::clone(&broken),
-    };
-    match view.write_to(&entry, Box::new(out)).await {
-        Ok(()) => Ok(Exit::Ok),
-        Err(_) if broken.load(Ordering::Relaxed) => Err(Failure::output_closed()),
-        Err(Error::Io { source, .. }) => Err(Failure::output(&source)),
-        Err(error) => Err(error.into()),
-    }
+    let pipe = Pipe::new(&context.output);
+    let written = view.write_to(&entry, Box::new(pipe.clone())).await;
+    written.map_err(|error| pipe.failure(error))?;
+    Ok(Exit::Ok)
 }
 
 /// Standard output, remembering whether its reader has gone.
-struct Pipe {
+#[derive(Clone)]
+pub(crate) struct Pipe {
     output: Output,
     broken: Arc<AtomicBool>,
 }
 
 impl Pipe {
+    pub(crate) fn new(output: &Output) -> Self {
+        Self {
+            output: output.clone(),
+            broken: Arc::default(),
+        }
+    }
+
+    /// What an error that ended the writing means.
+    pub(crate) fn failure(&self, error: Error) -> Failure {
+        match error {
+            _ if self.broken.load(Ordering::Relaxed) => Failure::output_closed(),
+            Error::Io {
+                operation: "write",
+                source,
+                ..
+            } => Failure::output(&source),
+            error => error.into(),
+        }
+    }
+
     fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             self.broken.store(true, Ordering::Relaxed);

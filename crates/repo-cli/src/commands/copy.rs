@@ -48,6 +48,13 @@ pub(crate) struct CopyArgs {
     dry_run: bool,
 }
 
+impl CopyArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: CopyArgs) -> Result<Exit, Failure> {
     let other = context.other(Named {
         option: "--to",

@@ -44,6 +44,13 @@ pub(crate) struct ForgetArgs {
     dry_run: bool,
 }
 
+impl ForgetArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 /// The policy.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Policy")]

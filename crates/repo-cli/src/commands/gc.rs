@@ -46,6 +46,13 @@ pub(crate) struct GcArgs {
     dry_run: bool,
 }
 
+impl GcArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 fn max_unused(text: &str) -> Result<MaxUnused, String> {
     if text == "unlimited" {
         return Ok(MaxUnused::Unlimited);

@@ -39,6 +39,13 @@ pub(crate) struct RestoreArgs {
     at: Option<u64>,
 }
 
+impl RestoreArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Failure> {
     let repository = context.open_at(args.at).await?;
     let source = Target::parse(&args.source);

@@ -64,6 +64,13 @@ pub(crate) struct SnapshotArgs {
     exclusion: ExclusionArgs,
 }
 
+impl SnapshotArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 /// What to leave out.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to leave out")]

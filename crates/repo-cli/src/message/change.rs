@@ -94,11 +94,24 @@ pub(crate) struct ChangeMessage {
     size_before: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines_added: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines_removed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
     #[serde(skip)]
     shown: String,
 }
 
 impl ChangeMessage {
+    /// Adds how the text of the file differs.
+    pub(crate) fn set_lines(&mut self, added: u64, removed: u64, patch: Option<&str>) {
+        self.lines_added = Some(added);
+        self.lines_removed = Some(removed);
+        self.patch = patch.map(str::to_owned);
+    }
+
     pub(crate) fn new(
         (change, sign): (&'static str, char),
         path: &[u8],
@@ -109,6 +122,9 @@ impl ChangeMessage {
             path: PathFields::new(path),
             size_before: sizes.0,
             size_after: sizes.1,
+            lines_added: None,
+            lines_removed: None,
+            patch: None,
             shown: format!("{sign} {}", show::path(path)),
         }
     }

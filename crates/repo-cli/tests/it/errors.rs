@@ -124,6 +124,16 @@ fn a_source_that_cannot_be_read_is_three_and_the_rest_is_saved() {
         "{lines:?}"
     );
 
+    // It is not a good one.
+    run(&["snapshot", "data", "--metrics-file", "m.prom"]).expect(3);
+    let figures = std::fs::read_to_string(home.path("m.prom")).expect("a file");
+    assert!(
+        figures.contains("repo_source_last_unread_files{"),
+        "{figures}"
+    );
+    assert!(!figures.contains("last_good"), "{figures}");
+    assert!(!figures.contains("last_success"), "{figures}");
+
     let json = run(&["snapshot", "data", "--json"]).expect(3);
     let messages = objects(&json.stdout);
     assert_eq!(of_type(&messages, "finding").len(), 2);

@@ -107,6 +107,7 @@ fn every_message_is_documented_and_seen() {
         .collect();
     note(snapshots);
     note(home.json(["ls", "latest"]));
+    note(home.json(["find"]));
     note(home.json(["diff", &ids[0], &ids[1]]));
     note(home.json(["restore", "latest", "target", "--dry-run"]));
     note(home.json(["restore", "latest", "target"]));
@@ -119,7 +120,7 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["forget", "--keep-last", "1"]));
     note(home.json(["undo", "4"]));
     note(home.json(["gc"]));
-    note(home.json(["stats"]));
+    note(home.json(["stats", "--detail"]));
     note(home.json(["log"]));
     note(home.json(["key", "list"]));
     for messages in crate::tables::every_message(&home) {

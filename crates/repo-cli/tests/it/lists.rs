@@ -265,3 +265,62 @@ fn sums_and_history_are_shown() {
     let before = home.json(["snapshots", "--at", &number]);
     assert_eq!(before[0]["tags"], serde_json::json!([]));
 }
+
+#[test]
+fn what_differs_inside_files_is_counted_and_shown() {
+    let home = Home::plain();
+    let lines: Vec<String> = (0..50).map(|line| format!("line {line}\n")).collect();
+    home.write("data/text", lines.concat());
+    home.write("data/binary", [0, 1, 2]);
+    home.write("data/removed", "gone");
+    let first = home.snapshot(["data"]);
+    let mut changed = lines;
+    changed[20] = "another\n".to_owned();
+    changed.push("the end\n".to_owned());
+    home.write("data/text", changed.concat());
+    home.write("data/binary", [0, 1, 2, 3, 4]);
+    home.write("data/new", "one\ntwo\n");
+    std::fs::remove_file(home.path("data/removed")).expect("it was there");
+    let second = home.snapshot(["data"]);
+
+    let stat = home.ok(["diff", "--stat", &first, &second]);
+    let lines: Vec<&str> = stat.lines().collect();
+    assert_eq!(lines[0], "M binary  3 B -> 5 B");
+    assert_eq!(lines[1], "+ new  2 lines ++");
+    assert_eq!(lines[2], "- removed  1 line -");
+    assert_eq!(lines[3], "M text  3 lines ++-");
+
+    // Another program makes the second out of the first.
+    let patch = home.ok(["diff", "-p", &first, &second]);
+    assert!(
+        patch.contains("+++ b/new\n@@ -0,0 +1,2 @@\n+one\n+two\n"),
+        "{patch}"
+    );
+    home.ok(["restore", &first, "target"]);
+    let mut child = std::process::Command::new("patch")
+        .args(["-p1", "-s", "-E", "-d"])
+        .arg(home.path("target"))
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("patch is there");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, patch.as_bytes()).expect("written");
+    drop(stdin);
+    assert!(child.wait().expect("an end").success());
+    let mut made = crate::driver::tree(&home.path("target"));
+    let mut expected = crate::driver::tree(&home.path("data"));
+    for tree in [&mut made, &mut expected] {
+        tree.remove(std::path::Path::new("binary"));
+    }
+    assert_eq!(made, expected);
+
+    let messages = home.json(["diff", "-p", &first, &second]);
+    assert_eq!(messages[1]["lines_added"], 2);
+    assert_eq!(messages[0].get("patch"), None);
+    assert!(
+        messages[3]["patch"]
+            .as_str()
+            .expect("text")
+            .starts_with("--- a/text\n+++ b/text\n@@")
+    );
+}

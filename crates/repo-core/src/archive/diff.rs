@@ -1,16 +1,14 @@
 //! What differs between two snapshots.
 //!
-//! Both trees are walked side by side in name order. Nodes that both hold are skipped unread, so
-//! the cost grows with the difference, in directories of any size: nodes are split by content, and
-//! after a change the two sides soon come to equal nodes again.
+//! Both trees are walked side by side, see [`pairs`], so the cost grows with the difference.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::vec::IntoIter;
 
-use repo_format::tree::{Child, Entry, EntryType, Node};
-use repo_format::{BlobId, Content, limits};
+use repo_format::tree::{Entry, EntryType};
+use repo_format::{BlobId, Content};
 
+use crate::archive::pairs::{Next, pairs};
 use crate::archive::tree::Trees;
 use crate::archive::view::SnapshotView;
 use crate::error::Result;
@@ -79,196 +77,34 @@ impl Repository {
     ) -> Result<DiffTotals> {
         let roots = [a, b].map(|view| view.snapshot().root.subtree);
         self.blocking(move |repository| {
+            let trees = Trees::open(repository)?;
             let mut diff = Diff {
-                trees: Trees::open(repository)?,
+                trees: &trees,
                 visit,
                 totals: DiffTotals::default(),
-                path: Vec::new(),
-                stack: Vec::new(),
             };
-            diff.run(roots)?;
+            pairs(&trees, roots, &mut |path, before, after| {
+                diff.compare(path, before, after)
+            })?;
             Ok(diff.totals)
         })
         .await
     }
 }
 
-/// The rest of one side of a directory: nodes not read yet and entries.
-struct Side {
-    stack: Vec<IntoIter<Child>>,
-    leaf: IntoIter<Entry>,
-    front: Option<Item>,
-}
-
-enum Item {
-    Node(Child),
-    Entry(Box<Entry>),
-}
-
-impl Side {
-    fn new(root: Option<BlobId>) -> Self {
-        // Nothing is known of a root yet, so it counts as larger than any other node.
-        let front = root.map(|node| {
-            Item::Node(Child {
-                last: Vec::new(),
-                node,
-                entries: u64::MAX,
-            })
-        });
-        Self {
-            stack: Vec::new(),
-            leaf: Vec::new().into_iter(),
-            front,
-        }
-    }
-
-    /// Makes the next item the front.
-    fn advance(&mut self) -> Option<Item> {
-        let taken = self.front.take();
-        if let Some(entry) = self.leaf.next() {
-            self.front = Some(Item::Entry(Box::new(entry)));
-            return taken;
-        }
-        while let Some(children) = self.stack.last_mut() {
-            if let Some(child) = children.next() {
-                self.front = Some(Item::Node(child));
-                break;
-            }
-            self.stack.pop();
-        }
-        taken
-    }
-
-    fn entry(&mut self) -> Option<Entry> {
-        match self.advance() {
-            Some(Item::Entry(entry)) => Some(*entry),
-            _ => None,
-        }
-    }
-
-    /// Replaces the node in front by what it holds.
-    fn expand(&mut self, trees: &Trees) -> Result<()> {
-        let Some(Item::Node(child)) = self.front.take() else {
-            return Ok(());
-        };
-        match trees.node(&child.node)? {
-            Node::Leaf(entries) => self.leaf = entries.into_iter(),
-            Node::Interior(children) => {
-                if self.stack.len() >= usize::from(limits::DEPTH_MAX) {
-                    return Err(crate::archive::tree::too_deep(&child.node));
-                }
-                self.stack.push(children.into_iter());
-            }
-        }
-        self.advance();
-        Ok(())
-    }
-}
-
-/// A directory in work: both sides, and the length of its path.
-struct Frame {
-    base: usize,
-    sides: [Side; 2],
-}
-
-/// What the fronts of two sides call for.
-enum Step {
-    Done,
-    Skip,
-    Expand(usize),
-    Only(usize),
-    Both,
-}
-
-fn step(sides: &[Side; 2]) -> Step {
-    match (&sides[0].front, &sides[1].front) {
-        (None, None) => Step::Done,
-        (Some(Item::Node(a)), Some(Item::Node(b))) => {
-            if a.node == b.node {
-                Step::Skip
-            } else {
-                // The smaller one may be equal to something in the larger one.
-                Step::Expand(usize::from(a.entries < b.entries))
-            }
-        }
-        (Some(Item::Node(_)), _) => Step::Expand(0),
-        (_, Some(Item::Node(_))) => Step::Expand(1),
-        (Some(Item::Entry(_)), None) => Step::Only(0),
-        (None, Some(Item::Entry(_))) => Step::Only(1),
-        (Some(Item::Entry(a)), Some(Item::Entry(b))) => match a.name.cmp(&b.name) {
-            std::cmp::Ordering::Less => Step::Only(0),
-            std::cmp::Ordering::Equal => Step::Both,
-            std::cmp::Ordering::Greater => Step::Only(1),
-        },
-    }
-}
-
-struct Diff {
-    trees: Trees,
+struct Diff<'a> {
+    trees: &'a Trees,
     visit: VisitChange,
     totals: DiffTotals,
-    path: Vec<u8>,
-    stack: Vec<Frame>,
 }
 
-impl Diff {
-    fn run(&mut self, roots: [Option<BlobId>; 2]) -> Result<()> {
-        self.descend(roots);
-        while let Some(frame) = self.stack.last_mut() {
-            self.path.truncate(frame.base);
-            let what = step(&frame.sides);
-            let [a, b] = &mut frame.sides;
-            let flow = match what {
-                Step::Done => {
-                    self.stack.pop();
-                    continue;
-                }
-                Step::Skip => {
-                    frame.sides.iter_mut().for_each(|side| drop(side.advance()));
-                    continue;
-                }
-                Step::Expand(side) => {
-                    frame.sides[side].expand(&self.trees)?;
-                    continue;
-                }
-                Step::Only(0) => {
-                    let entry = a.entry();
-                    self.compare(entry, None)?
-                }
-                Step::Only(_) => {
-                    let entry = b.entry();
-                    self.compare(None, entry)?
-                }
-                Step::Both => {
-                    let (before, after) = (a.entry(), b.entry());
-                    self.compare(before, after)?
-                }
-            };
-            if flow.is_break() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn descend(&mut self, roots: [Option<BlobId>; 2]) {
-        if roots[0] != roots[1] {
-            self.stack.push(Frame {
-                base: self.path.len(),
-                sides: roots.map(Side::new),
-            });
-        }
-    }
-
-    fn compare(&mut self, before: Option<Entry>, after: Option<Entry>) -> Result<ControlFlow<()>> {
-        let Some(name) = before.as_ref().or(after.as_ref()).map(|entry| &entry.name) else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        if !self.path.is_empty() {
-            self.path.push(b'/');
-        }
-        self.path.extend_from_slice(name);
-        let subtrees = [&before, &after].map(|entry| entry.as_ref().and_then(|e| e.subtree));
+impl Diff<'_> {
+    fn compare(
+        &mut self,
+        path: &[u8],
+        before: Option<Entry>,
+        after: Option<Entry>,
+    ) -> Result<Next> {
         let kind = match (&before, &after) {
             (None, Some(entry)) => {
                 self.totals.added += 1;
@@ -283,17 +119,20 @@ impl Diff {
             (Some(before), Some(after)) => self.compare_both(before, after)?,
             (None, None) => None,
         };
-        let mut flow = ControlFlow::Continue(());
-        if let Some(kind) = kind {
-            flow = (self.visit)(Change {
-                path: self.path.clone(),
-                kind,
-                before,
-                after,
-            });
-        }
-        self.descend(subtrees);
-        Ok(flow)
+        let Some(kind) = kind else {
+            return Ok(Next::Into);
+        };
+        let flow = (self.visit)(Change {
+            path: path.to_vec(),
+            kind,
+            before,
+            after,
+        });
+        Ok(if flow.is_break() {
+            Next::Stop
+        } else {
+            Next::Into
+        })
     }
 
     fn compare_both(&mut self, before: &Entry, after: &Entry) -> Result<Option<ChangeKind>> {
@@ -310,7 +149,7 @@ impl Diff {
         }
         self.totals.changed += 1;
         if content && before.kind == EntryType::File {
-            let (removed, added) = compare_content(&self.trees, before, after)?;
+            let (removed, added) = compare_content(self.trees, before, after)?;
             self.totals.removed_bytes += removed;
             self.totals.added_bytes += added;
         }
@@ -318,7 +157,7 @@ impl Diff {
     }
 }
 
-fn content_differs(before: &Entry, after: &Entry) -> bool {
+pub(crate) fn content_differs(before: &Entry, after: &Entry) -> bool {
     match before.kind {
         EntryType::File => before.size != after.size || before.content != after.content,
         EntryType::Symlink => before.target != after.target,
@@ -327,7 +166,7 @@ fn content_differs(before: &Entry, after: &Entry) -> bool {
     }
 }
 
-fn metadata_differs(before: &Entry, after: &Entry) -> bool {
+pub(crate) fn metadata_differs(before: &Entry, after: &Entry) -> bool {
     let owner = |entry: &Entry| (entry.mode, entry.uid, entry.gid, entry.mtime);
     // A name that only one side could look up says nothing.
     let named = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;

@@ -45,6 +45,10 @@ impl SnapshotView {
         self.id
     }
 
+    pub(crate) fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
     /// Its record.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {

@@ -21,6 +21,7 @@ mod session;
 mod state;
 mod stats;
 mod storage;
+mod usage;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -54,6 +55,7 @@ pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::{Gone, State};
 pub(crate) use storage::Storage;
+pub(crate) use usage::{Marks, sums};
 
 use crate::clock::now_ms;
 use crate::error::{Error, Result};

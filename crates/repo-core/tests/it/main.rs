@@ -12,3 +12,4 @@ mod repository;
 mod requests;
 mod restore;
 mod snapshot;
+mod usage;

@@ -85,6 +85,13 @@ pub(crate) struct Place {
     pub(crate) location: Location,
 }
 
+impl Place {
+    /// Number of the index object, in the order they are asked, and of the entry in it.
+    pub(crate) fn slot(&self) -> (usize, u64) {
+        (self.object, self.at)
+    }
+}
+
 /// Liveness of everything the index of one state locates.
 pub(crate) struct Live {
     known: Vec<Known>,

@@ -16,7 +16,7 @@ mod rewrite;
 mod sweep;
 
 pub(crate) use collect::{Mark, collect};
-pub(crate) use live::Live;
+pub(crate) use live::{Live, Place};
 
 /// How much of the kept packs may be waste.
 #[derive(Debug, Clone, Copy, PartialEq)]

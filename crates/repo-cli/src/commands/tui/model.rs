@@ -1,0 +1,444 @@
+//! What is on the screen, and what keys do to it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use repo_core::{Entry, EntryType, Error, SnapshotRef, SnapshotView};
+
+use super::job::{Job, Part};
+use super::load::{Loader, Version};
+use crate::exit::Failure;
+
+/// A place in a list, and the first row that is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) at: usize,
+    pub(super) top: usize,
+}
+
+impl Cursor {
+    /// Moves as a key says; whether it was such a key.
+    fn press(&mut self, key: KeyCode, rows: usize, page: usize) -> bool {
+        let last = rows.saturating_sub(1);
+        self.at = match key {
+            KeyCode::Up | KeyCode::Char('k') => self.at.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => self.at + 1,
+            KeyCode::PageUp => self.at.saturating_sub(page),
+            KeyCode::PageDown => self.at + page,
+            KeyCode::Home => 0,
+            KeyCode::End => last,
+            _ => return false,
+        }
+        .min(last);
+        true
+    }
+
+    /// Shows the row at the cursor on a page of so many rows.
+    pub(super) fn follow(&mut self, page: usize) {
+        self.top = self.top.min(self.at);
+        self.top = self.top.max((self.at + 1).saturating_sub(page));
+    }
+}
+
+/// One screen. They lie upon each other; leaving one shows the one below.
+pub(super) enum Screen {
+    Snapshots(Cursor),
+    Directory {
+        path: Vec<u8>,
+        entries: Vec<Entry>,
+        /// There are more entries than are shown.
+        more: bool,
+        cursor: Cursor,
+    },
+    Versions {
+        path: Vec<u8>,
+        versions: Vec<Version>,
+        cursor: Cursor,
+    },
+    Preview {
+        title: String,
+        lines: Vec<String>,
+        cursor: Cursor,
+    },
+}
+
+impl Screen {
+    /// The keys that do something here.
+    pub(super) fn keys(&self) -> &'static str {
+        match self {
+            Self::Snapshots(_) => "Up Down PgUp PgDn Home End move  Enter open  q quit",
+            Self::Directory { .. } => {
+                "Up Down PgUp PgDn Home End move  Enter open  Left up  Space select  \
+                 v versions  r restore  Esc back  q quit"
+            }
+            Self::Versions { .. } => {
+                "Up Down PgUp PgDn Home End move  Enter preview  r restore  Esc back  q quit"
+            }
+            Self::Preview { .. } => "Up Down PgUp PgDn Home End scroll  Esc back  q quit",
+        }
+    }
+}
+
+/// Text that is being typed, and what it is for.
+pub(super) struct Prompt {
+    pub(super) what: String,
+    pub(super) text: String,
+    view: SnapshotView,
+    /// Paths, and whether each is a directory.
+    paths: Vec<(Vec<u8>, bool)>,
+}
+
+/// The whole program.
+pub(super) struct App {
+    loader: Loader,
+    pub(super) snapshots: Vec<SnapshotRef>,
+    pub(super) screens: Vec<Screen>,
+    /// The snapshot that is open.
+    pub(super) view: Option<SnapshotView>,
+    /// Selected paths of it, and whether each is a directory.
+    pub(super) selected: BTreeSet<(Vec<u8>, bool)>,
+    pub(super) prompt: Option<Prompt>,
+    pub(super) status: String,
+    /// Rows of a page; set when it is drawn.
+    pub(super) page: usize,
+    job: Option<Job>,
+    done: bool,
+}
+
+impl App {
+    pub(super) fn new(loader: Loader, snapshots: Vec<SnapshotRef>) -> Self {
+        let status = match snapshots.len() {
+            0 => "there is no snapshot".to_owned(),
+            _ => String::new(),
+        };
+        Self {
+            loader,
+            snapshots,
+            screens: vec![Screen::Snapshots(Cursor::default())],
+            view: None,
+            selected: BTreeSet::new(),
+            prompt: None,
+            status,
+            page: 1,
+            job: None,
+            done: false,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Stops what still runs.
+    pub(super) fn stop(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.cancel();
+            job.outcome(&self.loader);
+        }
+    }
+
+    /// Says how far a restore is, or what it did.
+    pub(super) fn look_after_job(&mut self) {
+        match self.job.take() {
+            Some(job) if job.is_finished() => self.status = job.outcome(&self.loader),
+            Some(job) => {
+                self.status = job.state();
+                self.job = Some(job);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn press(&mut self, key: KeyEvent) {
+        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
+            self.done = true;
+            return;
+        }
+        if self.prompt.is_some() {
+            self.type_in(key.code);
+            return;
+        }
+        if let Some(job) = &self.job {
+            if key.code == KeyCode::Esc {
+                job.cancel();
+            }
+            return;
+        }
+        if self.moved(key.code) {
+            return;
+        }
+        self.status.clear();
+        if let Err(error) = self.act(key.code) {
+            self.status = Failure::from(error).message;
+        }
+    }
+
+    fn moved(&mut self, key: KeyCode) -> bool {
+        let (snapshots, page) = (self.snapshots.len(), self.page);
+        match self.screens.last_mut() {
+            Some(Screen::Snapshots(cursor)) => cursor.press(key, snapshots, page),
+            Some(Screen::Directory {
+                entries, cursor, ..
+            }) => cursor.press(key, entries.len(), page),
+            Some(Screen::Versions {
+                versions, cursor, ..
+            }) => cursor.press(key, versions.len(), page),
+            Some(Screen::Preview { lines, cursor, .. }) => cursor.press(key, lines.len(), page),
+            None => false,
+        }
+    }
+
+    fn act(&mut self, key: KeyCode) -> Result<(), Error> {
+        match key {
+            KeyCode::Char('q') => self.done = true,
+            KeyCode::Enter | KeyCode::Right => self.open()?,
+            KeyCode::Esc | KeyCode::Left | KeyCode::Backspace => self.back(),
+            KeyCode::Char(' ') => self.select(),
+            KeyCode::Char('v') => self.show_versions()?,
+            KeyCode::Char('r') => self.ask_target(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The entry at the cursor of a directory: its path, and it.
+    fn entry(&self) -> Option<(Vec<u8>, &Entry)> {
+        let Some(Screen::Directory {
+            path,
+            entries,
+            cursor,
+            ..
+        }) = self.screens.last()
+        else {
+            return None;
+        };
+        let entry = entries.get(cursor.at)?;
+        Some((join(path, &entry.name), entry))
+    }
+
+    fn open(&mut self) -> Result<(), Error> {
+        let next = match self.screens.last() {
+            Some(Screen::Snapshots(cursor)) => {
+                let Some(known) = self.snapshots.get(cursor.at) else {
+                    return Ok(());
+                };
+                let view = self.loader.view(known)?;
+                let next = self.directory(&view, Vec::new())?;
+                self.view = Some(view);
+                self.selected.clear();
+                next
+            }
+            Some(Screen::Directory { .. }) => {
+                let (Some(view), Some((path, entry))) = (&self.view, self.entry()) else {
+                    return Ok(());
+                };
+                match entry.kind {
+                    EntryType::Directory => self.directory(view, path)?,
+                    _ => self.preview(view, &path)?,
+                }
+            }
+            Some(Screen::Versions {
+                path,
+                versions,
+                cursor,
+            }) => match versions.get(cursor.at) {
+                Some(version) => self.preview(&version.view, path)?,
+                None => return Ok(()),
+            },
+            Some(Screen::Preview { .. }) | None => return Ok(()),
+        };
+        self.screens.push(next);
+        Ok(())
+    }
+
+    fn directory(&self, view: &SnapshotView, path: Vec<u8>) -> Result<Screen, Error> {
+        let (entries, more) = self.loader.directory(view, &path)?;
+        Ok(Screen::Directory {
+            path,
+            entries,
+            more,
+            cursor: Cursor::default(),
+        })
+    }
+
+    fn preview(&self, view: &SnapshotView, path: &[u8]) -> Result<Screen, Error> {
+        let id = crate::show::short(&view.id());
+        Ok(Screen::Preview {
+            title: format!("{id}:{}", crate::show::path(path)),
+            lines: self.loader.preview(view, path)?,
+            cursor: Cursor::default(),
+        })
+    }
+
+    fn back(&mut self) {
+        if self.screens.len() > 1 {
+            self.screens.pop();
+        }
+    }
+
+    fn select(&mut self) {
+        let Some((path, entry)) = self.entry() else {
+            return;
+        };
+        let selected = (path, entry.kind == EntryType::Directory);
+        if !self.selected.remove(&selected) {
+            self.selected.insert(selected);
+        }
+        self.moved(KeyCode::Down);
+    }
+
+    fn show_versions(&mut self) -> Result<(), Error> {
+        let (Some(view), Some((path, _))) = (&self.view, self.entry()) else {
+            return Ok(());
+        };
+        let versions = self.loader.versions(view, &path)?;
+        self.screens.push(Screen::Versions {
+            path,
+            versions,
+            cursor: Cursor::default(),
+        });
+        Ok(())
+    }
+
+    /// Asks where what is selected, or at the cursor, is to go.
+    fn ask_target(&mut self) {
+        let chosen = match self.screens.last() {
+            Some(Screen::Directory { .. }) if self.selected.is_empty() => self
+                .entry()
+                .zip(self.view.clone())
+                .map(|((path, entry), view)| {
+                    (view, vec![(path, entry.kind == EntryType::Directory)])
+                }),
+            Some(Screen::Directory { .. }) => {
+                let paths = self.selected.iter().cloned().collect();
+                self.view.clone().map(|view| (view, paths))
+            }
+            Some(Screen::Versions {
+                path,
+                versions,
+                cursor,
+            }) => versions.get(cursor.at).map(|version| {
+                let directory = version.entry.kind == EntryType::Directory;
+                (version.view.clone(), vec![(path.clone(), directory)])
+            }),
+            _ => None,
+        };
+        let Some((view, paths)) = chosen else { return };
+        let what = crate::show::count(paths.len() as u64, "path");
+        let id = crate::show::short(&view.id());
+        self.prompt = Some(Prompt {
+            what: format!("restore {what} of {id} into directory: "),
+            text: String::new(),
+            view,
+            paths,
+        });
+    }
+
+    fn type_in(&mut self, key: KeyCode) {
+        let Some(prompt) = &mut self.prompt else {
+            return;
+        };
+        match key {
+            KeyCode::Char(c) => prompt.text.push(c),
+            KeyCode::Backspace => {
+                prompt.text.pop();
+            }
+            KeyCode::Esc => self.prompt = None,
+            KeyCode::Enter if !prompt.text.is_empty() => {
+                if let Some(prompt) = self.prompt.take() {
+                    let parts = parts(&prompt.paths, Path::new(&prompt.text));
+                    self.job = Some(Job::start(&self.loader, prompt.view, parts));
+                    self.selected.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where each path goes: below the target as in the snapshot. What lies below another one of the paths
+/// goes with that.
+fn parts(paths: &[(Vec<u8>, bool)], target: &Path) -> Vec<Part> {
+    let below = |path: &[u8], other: &[u8]| {
+        path.strip_prefix(other)
+            .is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    let covered = |path: &[u8]| paths.iter().any(|(other, _)| below(path, other));
+    let chosen = paths.iter().filter(|(path, _)| !covered(path));
+    chosen
+        .map(|(path, directory)| {
+            let place = Path::new(OsStr::from_bytes(path));
+            // A directory is made equal to its target, all else goes into it under its own name.
+            let inside = match directory {
+                true => place,
+                false => place.parent().unwrap_or(Path::new("")),
+            };
+            Part {
+                path: path.clone(),
+                target: target.join(inside),
+            }
+        })
+        .collect()
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory {
+        [] => name.to_vec(),
+        _ => [directory, b"/", name].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_stays_in_its_list_and_on_its_page() {
+        let mut cursor = Cursor::default();
+        for (key, at, top) in [
+            (KeyCode::Up, 0, 0),
+            (KeyCode::PageDown, 4, 1),
+            (KeyCode::Down, 5, 2),
+            (KeyCode::End, 9, 6),
+            (KeyCode::Down, 9, 6),
+            (KeyCode::PageUp, 5, 5),
+            (KeyCode::Home, 0, 0),
+        ] {
+            assert!(cursor.press(key, 10, 4));
+            cursor.follow(4);
+            assert_eq!((cursor.at, cursor.top), (at, top), "{key:?}");
+        }
+        assert!(!cursor.press(KeyCode::Enter, 10, 4));
+        assert!(
+            cursor.press(KeyCode::End, 0, 4),
+            "an empty list has no rows"
+        );
+        assert_eq!(cursor.at, 0);
+    }
+
+    #[test]
+    fn paths_go_where_they_are_in_the_snapshot() {
+        let paths = [
+            (b"a".to_vec(), true),
+            (b"a/b".to_vec(), false),
+            (b"ab".to_vec(), false),
+            (b"d/e/f".to_vec(), false),
+        ];
+        let parts = parts(&paths, Path::new("/t"));
+        let rows: Vec<_> = parts
+            .iter()
+            .map(|part| (part.path.as_slice(), part.target.to_str().expect("UTF-8")))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (b"a".as_slice(), "/t/a"),
+                (b"ab", "/t/"),
+                (b"d/e/f", "/t/d/e")
+            ]
+        );
+    }
+}
