@@ -9,6 +9,7 @@ mod context;
 mod environment;
 mod exclude;
 mod exit;
+mod key_file;
 mod location;
 mod logging;
 mod message;

@@ -28,8 +28,8 @@ pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
-    CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
-    StatsMessage, TagsMessage,
+    CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,
+    KeyMessage, KeyRotationMessage, StatsMessage, TagsMessage,
 };
 
 /// The end of a failed command, on standard error.

@@ -134,6 +134,50 @@ impl Display for KeyChangeMessage {
     }
 }
 
+/// One generation of the master key.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "key_epoch")]
+pub(crate) struct KeyEpochMessage {
+    pub(crate) epoch: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first: Option<u64>,
+    pub(crate) current: bool,
+}
+
+/// A rotation of the keys.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "key_rotation")]
+pub(crate) struct KeyRotationMessage {
+    pub(crate) epoch: u32,
+    pub(crate) first: u64,
+    pub(crate) added: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) left: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<String>,
+}
+
+impl Display for KeyRotationMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "key epoch {} seals what is stored from commit {} on; {} replaced by {}",
+            self.epoch,
+            self.first,
+            show::count(self.removed.len() as u64, "key"),
+            self.added.len(),
+        )?;
+        if !self.left.is_empty() {
+            let left: Vec<String> = self.left.iter().map(|id| id[..8].to_owned()).collect();
+            write!(f, "; left as they are: {}", left.join(", "))?;
+        }
+        match &self.key_file {
+            Some(key_file) => write!(f, "; the new key is in {key_file}: keep a copy of the key"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The tags and protection of a snapshot after a change.
 #[derive(Serialize)]
 #[serde(tag = "message_type", rename = "tags")]

@@ -124,6 +124,9 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["key", "list"]));
     home.set("REPO_NEW_PASSWORD", "another");
     note(home.json(["key", "add"]));
+    home.unset("REPO_NEW_PASSWORD");
+    note(home.json(["key", "rotate", "--drop-others"]));
+    note(home.json(["gc", "--reseal"]));
     let failed = home.run(["--json", "ls", "nothing"]).expect(1);
     assert_eq!(failed.stdout, "");
     note(objects(&failed.stderr));

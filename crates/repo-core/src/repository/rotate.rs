@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use repo_format::commit::{self, Commit};
 use repo_format::config::Config;
 use repo_format::keyslot::{self, Slot};
@@ -53,7 +54,7 @@ pub struct Rotated {
     pub first: u64,
     /// Key slots written.
     pub added: Vec<KeyId>,
-    /// Key slots deleted.
+    /// Key slots of before that were deleted.
     pub removed: Vec<KeyId>,
     /// Key slots left as they are: damaged, or added meanwhile with the old keys.
     pub left: Vec<KeyId>,
@@ -73,10 +74,34 @@ pub struct KeyEpoch {
 /// A password with the slots it opens.
 struct Claim {
     opens: Zeroizing<Vec<u8>>,
-    /// The password of the slot that takes their place.
+    /// The password of the slot that takes their place. Slots that it opens are replaced, too: a
+    /// rotation that was stopped has left them.
     becomes: Zeroizing<Vec<u8>>,
     label: String,
     slots: Vec<KeyId>,
+    /// Whether `opens` is the password of one of them.
+    proved: bool,
+}
+
+impl Claim {
+    /// What the slot holds, if it is one of these.
+    async fn try_slot(
+        &mut self,
+        id: &KeyId,
+        stored: &Bytes,
+        hash: [u8; 32],
+    ) -> Result<Option<Secrets>> {
+        if let Ok(secrets) = try_slot(id, stored.clone(), &self.opens, hash).await? {
+            self.proved = true;
+            return Ok(Some(secrets));
+        }
+        if self.becomes == self.opens {
+            return Ok(None);
+        }
+        Ok(try_slot(id, stored.clone(), &self.becomes, hash)
+            .await?
+            .ok())
+    }
 }
 
 /// Opens with the first slot that fits, and with others of the same password when a rotation has
@@ -201,8 +226,9 @@ impl Repository {
             self.set_unlocked(Unlocked::new(*id, &claim.becomes));
         }
         let claimed = claims.iter().flat_map(|claim| claim.slots.iter().copied());
-        let old: BTreeSet<KeyId> = claimed.chain(waiting).collect();
-        let (removed, left) = self.drop_slots(&added, &old, options.drop_others).await?;
+        let old: BTreeSet<KeyId> = claimed.chain(waiting.iter().copied()).collect();
+        let (mut removed, left) = self.drop_slots(&added, &old, options.drop_others).await?;
+        removed.retain(|id| !waiting.contains(id));
         Ok(Rotated {
             epoch,
             first,
@@ -219,6 +245,7 @@ impl Repository {
             becomes: Zeroizing::new(becomes.to_vec()),
             label: String::new(),
             slots: Vec::new(),
+            proved: false,
         };
         let becomes = options.new_password.as_deref().unwrap_or(password);
         let mut claims = vec![claim(password, becomes)];
@@ -229,8 +256,8 @@ impl Repository {
         for (id, stored) in slots(self.inner.storage.store()).await? {
             let mut claimed = false;
             for claim in &mut claims {
-                let opened = try_slot(&id, stored.clone(), &claim.opens, config_hash).await?;
-                let Ok(secrets) = opened else { continue };
+                let opened = claim.try_slot(&id, &stored, config_hash).await?;
+                let Some(secrets) = opened else { continue };
                 newest = newest.max(secrets.newest());
                 claimed = true;
                 if claim.label.is_empty() {
@@ -243,7 +270,7 @@ impl Repository {
                 unclaimed.push(id.to_hex());
             }
         }
-        if claims.iter().any(|claim| claim.slots.is_empty()) {
+        if claims.iter().any(|claim| !claim.proved) {
             let location = self.location().to_owned();
             return Err(Error::WrongPassword { location });
         }

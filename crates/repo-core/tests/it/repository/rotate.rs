@@ -61,7 +61,7 @@ async fn new_data_has_the_new_key_and_old_data_gets_it_in_parts() {
     assert_eq!((done.epoch, done.first), (2, 3));
     assert_eq!(
         (done.added.len(), done.removed.len(), done.left.len()),
-        (1, 2, 0)
+        (1, 1, 0)
     );
     assert_eq!(repository.keys().await.unwrap().len(), 1);
     let known = repository.key_epochs();
