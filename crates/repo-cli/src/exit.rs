@@ -172,6 +172,10 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::KeysLeft { .. } => Some(
             "give their passwords with --other-password-file, or drop the keys with --drop-others",
         ),
+        Error::KeysNeeded { .. } => Some(
+            "`repo gc --reseal` seals anew what is in use; a gc deletes the rest when its graces are over",
+        ),
+        Error::BeforeLog { .. } => Some("`repo log` shows what there is"),
         Error::KeysRotated { .. } => Some("give the password that it has now"),
         Error::RolledBack { .. } => {
             Some("if the repository was put back on purpose, delete its cache directory")

@@ -29,7 +29,7 @@ pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,
-    KeyMessage, KeyRotationMessage, StatsMessage, TagsMessage,
+    KeyMessage, KeyRetirementMessage, KeyRotationMessage, StatsMessage, TagsMessage,
 };
 
 /// The end of a failed command, on standard error.

@@ -42,6 +42,8 @@ enum Action {
     Change(NewPassword),
     /// Seal everything from now on under a new master key.
     Rotate(rotate::RotateArgs),
+    /// Make an end of older master keys that nothing needs any more.
+    Retire(rotate::RetireArgs),
 }
 
 /// Where a new password comes from.
@@ -82,6 +84,7 @@ pub(crate) async fn run(context: &Context, args: KeyArgs) -> Result<Exit, Failur
         Action::Remove { key } => remove(context, &key).await?,
         Action::Change(new) => change(context, &new).await?,
         Action::Rotate(args) => rotate::run(context, args).await?,
+        Action::Retire(args) => return rotate::retire(context, args).await,
     }
     Ok(Exit::Ok)
 }

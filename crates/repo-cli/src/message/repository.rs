@@ -178,6 +178,48 @@ impl Display for KeyRotationMessage {
     }
 }
 
+/// The end of older master keys.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "key_retirement")]
+pub(crate) struct KeyRetirementMessage {
+    pub(crate) epochs: Vec<u32>,
+    pub(crate) begins: u64,
+    pub(crate) added: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) log_objects: u64,
+    pub(crate) kept: u64,
+}
+
+impl Display for KeyRetirementMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.begins == 0 {
+            return f.write_str("there is no older key to retire");
+        }
+        match self.epochs.as_slice() {
+            [] => f.write_str("no older key is left")?,
+            [one] => write!(f, "key epoch {one} retired")?,
+            epochs => {
+                let epochs: Vec<String> = epochs.iter().map(u32::to_string).collect();
+                write!(f, "key epochs {} retired", epochs.join(", "))?;
+            }
+        }
+        write!(
+            f,
+            "; the log begins with commit {}, {} of before deleted",
+            self.begins,
+            show::count(self.log_objects, "object"),
+        )?;
+        match self.kept {
+            0 => Ok(()),
+            kept => write!(
+                f,
+                "; the store keeps {}, which an older key or password still opens",
+                show::count(kept, "object")
+            ),
+        }
+    }
+}
+
 /// The tags and protection of a snapshot after a change.
 #[derive(Serialize)]
 #[serde(tag = "message_type", rename = "tags")]
