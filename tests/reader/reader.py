@@ -300,26 +300,40 @@ def comparable(state):
     return [[id, tags, protected] for id, _, tags, protected in state.snapshots], state.indexes
 
 
+def beginning(store, ring, names):
+    """The number the log begins with: the newest checkpoint knows."""
+    for number, dot, name in reversed(names):
+        if dot:
+            record = open_record(ring, b"REPOckpt", f"log/{name}", store.get(f"log/{name}", COMMIT_MAX))
+            begins = record.get(7)
+            return begins[0] if begins else 1
+    return 1
+
+
 def read_log(store, ring):
     """Folds all commits; each checkpoint met on the way must say the same."""
     state = State()
-    names = store.list("log/")
-    numbers = [name for name in names if len(name) == 20 and name.isdigit()]
-    start = int(numbers[0]) if numbers else 1
-    for name in names:
+    names = []
+    for name in store.list("log/"):
         digits, dot, suffix = name.partition(".")
-        if len(digits) != 20 or not digits.isdigit() or (dot and suffix != "checkpoint"):
-            continue
+        if len(digits) == 20 and digits.isdigit() and (not dot or suffix == "checkpoint"):
+            names.append((int(digits), dot, name))
+    start = beginning(store, ring, names)
+    for number, dot, name in names:
+        if number < start:
+            continue  # may be deleted at any time, and says nothing
         key = f"log/{name}"
         data = store.get(key, COMMIT_MAX)
         if not dot:
-            if int(digits) > state.number:
-                need(int(digits) == state.number + 1, f"log: commit {state.number + 1} is missing")
+            if start > 1 and state.number == 0:
+                continue  # the checkpoint of the first commit, or one after it, sums it up
+            if number > state.number:
+                need(number == state.number + 1, f"log: commit {state.number + 1} is missing")
                 fold(state, ring, key, data)
             continue
         record = open_record(ring, b"REPOckpt", key, data)
         need(not record[5], f"{key}: needs features {record[5]}")
-        need(record[0] == int(digits), f"{key}: it holds number {record[0]}")
+        need(record[0] == number, f"{key}: it holds number {record[0]}")
         summed = State()
         summed.number, summed.hash = record[0], record[1]
         summed.snapshots, summed.indexes = snapshot_refs(record[2]), [ref[0] for ref in record[3]]

@@ -358,6 +358,7 @@ fn checkpoint(ring: &KeyRing, objects: &BTreeMap<String, Bytes>) -> (String, Byt
         condemned: Vec::new(),
         needs: Vec::new(),
         condemned_at: Some(Vec::new()),
+        begins: None,
     };
     for (_, stored) in objects.range("log/".to_owned().."log0".to_owned()) {
         sum.number += 1;

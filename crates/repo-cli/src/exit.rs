@@ -198,6 +198,14 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Protected { .. } => Some("`repo tag --unprotect` lifts the protection"),
         Error::EmptiesGroup { .. } => Some("--allow-empty forgets them all"),
         Error::UnknownPath { .. } => Some("`repo ls` lists what the snapshot holds"),
+        Error::KeysLeft { .. } => Some(
+            "give their passwords with --other-password-file, or drop the keys with --drop-others",
+        ),
+        Error::KeysNeeded { .. } => Some(
+            "`repo gc --reseal` seals anew what is in use; a gc deletes the rest when its graces are over",
+        ),
+        Error::BeforeLog { .. } => Some("`repo log` shows what there is"),
+        Error::KeysRotated { .. } => Some("give the password that it has now"),
         Error::RolledBack { .. } => {
             Some("if the repository was put back on purpose, delete its cache directory")
         }

@@ -5,9 +5,7 @@
 //! first `snapshot` makes, with a generated key in a file beside it.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use repo_core::{Access, CreateOptions, Error, OpenOptions, Repository, Store};
@@ -16,13 +14,11 @@ use crate::args::Globals;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::exit::Failure;
+use crate::key_file;
 use crate::message::CreatedMessage;
 use crate::password::{self, Source};
 use crate::profile::Profile;
 use crate::show;
-
-/// Random bytes of a generated key; the file holds them in hexadecimal.
-const KEY_BYTES: usize = 32;
 
 /// The repository that a command is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,24 +111,68 @@ impl Context {
     }
 
     async fn unlock(&self, at: Option<u64>) -> Result<Repository, Failure> {
+        let (repository, _) = self.unlock(at).await?;
+        Ok(repository)
+    }
+
+    /// The same, and says which password opened it.
+    pub(crate) async fn unlock(
+        &self,
+        at: Option<u64>,
+    ) -> Result<(Repository, Option<Vec<u8>>), Failure> {
         let options = OpenOptions {
             cache_dir: self.cache_dir()?,
             at,
         };
         let store = self.store()?;
         if let Some(password) = self.password()? {
-            let access = Access::password(password);
-            return Ok(Repository::open(store, &access, &options).await?);
+            let access = Access::password(password.clone());
+            let error = match Repository::open(store.clone(), &access, &options).await {
+                Ok(opened) => return Ok((opened, Some(password))),
+                Err(error) => error,
+            };
+            // A rotation of the keys was stopped before the new key had its place.
+            let outdated = matches!(
+                error,
+                Error::WrongPassword { .. } | Error::KeysRotated { .. }
+            );
+            let Some((next, file)) = self.next_key()?.filter(|_| outdated) else {
+                return Err(error.into());
+            };
+            let access = Access::password(next.clone());
+            let opened = Repository::open(store, &access, &options).await?;
+            key_file::adopt(file)?;
+            return Ok((opened, Some(next)));
         }
         // Without a password: what is encrypted says so, and only then is somebody asked.
         match Repository::open(store.clone(), &Access::Plain, &options).await {
             Err(Error::PasswordNeeded { location }) => {
                 let missing = format!("no password is given for the repository at {location}");
                 let prompt = format!("password of {location}");
-                let access = Access::password(password::ask(&prompt, &missing).await?);
-                Ok(Repository::open(store, &access, &options).await?)
+                let password = password::ask(&prompt, &missing).await?;
+                let access = Access::password(password.clone());
+                let opened = Repository::open(store, &access, &options).await?;
+                Ok((opened, Some(password)))
             }
-            opened => Ok(opened?),
+            opened => Ok((opened?, None)),
+        }
+    }
+
+    /// The key that a rotation was to put in the place of the default repository's, and was stopped.
+    fn next_key(&self) -> Result<Option<(Vec<u8>, &Path)>, Failure> {
+        let Some(file) = self.key_file() else {
+            return Ok(None);
+        };
+        let next = key_file::next(file);
+        let next = next.exists().then(|| password::read_file(&next));
+        Ok(next.transpose()?.map(|key| (key, file)))
+    }
+
+    /// The file whose key opens the repository, when it is the default one and nothing else does.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        match (&self.place, &self.source) {
+            (Place::Default { key_file, .. }, None) => Some(key_file),
+            _ => None,
         }
     }
 
@@ -158,7 +198,9 @@ impl Context {
     ) -> Result<Repository, Failure> {
         let access = match (&self.place, self.password()?) {
             (_, Some(password)) => Access::password(password),
-            (Place::Default { key_file, .. }, None) => Access::password(generate_key(key_file)?),
+            (Place::Default { key_file, .. }, None) => {
+                Access::password(key_file::generate(key_file)?)
+            }
             (Place::Named(_), None) => Access::Plain,
         };
         self.create(&access, options).await
@@ -183,12 +225,8 @@ impl Context {
 
     /// What there is to say of a repository that was made.
     pub(crate) fn created(&self, repository: &Repository) -> CreatedMessage {
-        let key_file = match (&self.place, &self.source) {
-            (Place::Default { key_file, .. }, None) if repository.encrypted() => {
-                Some(show::local_path(key_file))
-            }
-            _ => None,
-        };
+        let key_file = self.key_file().filter(|_| repository.encrypted());
+        let key_file = key_file.map(show::local_path);
         CreatedMessage {
             id: repository.id().to_hex(),
             location: repository.location().to_owned(),
@@ -265,35 +303,6 @@ pub(crate) fn find(
     Ok((place, Source::find(globals, environment, profile)))
 }
 
-/// Writes a new key to a file only its owner can read, durably, before anything depends on it.
-/// A key that is there already is used: an earlier run may have been stopped in between.
-fn generate_key(file: &Path) -> Result<Vec<u8>, Failure> {
-    let shown = show::local_path(file);
-    let failed =
-        |error: io::Error| Failure::because(format!("cannot write the key file {shown}"), &error);
-    let directory = file.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(failed)?;
-    let mut random = [0; KEY_BYTES];
-    getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error)))?;
-    let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut options = File::options();
-    match options.write(true).create_new(true).mode(0o600).open(file) {
-        Ok(mut made) => {
-            made.write_all(format!("{key}\n").as_bytes())
-                .and_then(|()| made.sync_all())
-                .and_then(|()| File::open(directory)?.sync_all())
-                .map_err(failed)?;
-            Ok(key.into_bytes())
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => password::read_file(file),
-        Err(error) => Err(failed(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,18 +355,5 @@ mod tests {
         assert_eq!(Place::find(&globals, &home, &profile), Ok(expected));
         let homeless = Environment::default();
         assert!(Place::find(&globals, &homeless, &profile).is_err());
-    }
-
-    #[test]
-    fn a_generated_key_is_private_and_made_once() {
-        use std::os::unix::fs::PermissionsExt as _;
-
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("repo/default.key");
-        let key = generate_key(&file).expect("a key");
-        assert_eq!(key.len(), 2 * KEY_BYTES);
-        let mode = fs::metadata(&file).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(generate_key(&file), Ok(key));
     }
 }

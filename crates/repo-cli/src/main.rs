@@ -10,6 +10,7 @@ mod environment;
 mod exclude;
 mod exit;
 mod file;
+mod key_file;
 mod location;
 mod logging;
 mod message;

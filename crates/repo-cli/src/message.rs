@@ -36,8 +36,8 @@ pub(crate) use mount::MountMessage;
 pub(crate) use postgres::{ClusterMessage, RelationMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
-    CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,
-    StatsMessage, TagsMessage,
+    CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,
+    KeyMessage, KeyRetirementMessage, KeyRotationMessage, StatsMessage, TagsMessage,
 };
 pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, UsageMessage};
 

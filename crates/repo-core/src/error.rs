@@ -108,6 +108,36 @@ pub enum Error {
         /// The commit.
         number: u64,
     },
+    /// Keys were retired since this program opened the repository: what it has stored and not
+    /// committed is sealed under one of them, or the log no longer holds what it has read last.
+    #[error("keys of the repository at {location} were retired by commit {number}: open it again")]
+    KeysRetired {
+        /// The repository.
+        location: String,
+        /// The commit that retired them.
+        number: u64,
+    },
+    /// Keys cannot be retired while they are needed.
+    #[error(
+        "the older keys are still needed: they seal {needed} packs and index objects in use, \
+         {condemned} condemned packs and {unnamed} objects that no commit names"
+    )]
+    KeysNeeded {
+        /// Packs and index objects that the log names.
+        needed: u64,
+        /// Packs that are condemned and not deleted yet.
+        condemned: u64,
+        /// Packs and index objects that no commit names: replaced, left behind, or being written.
+        unnamed: u64,
+    },
+    /// A commit was removed from the log when keys were retired.
+    #[error("commit {number} is gone from the log, which begins with commit {oldest}")]
+    BeforeLog {
+        /// The commit.
+        number: u64,
+        /// The oldest one there is.
+        oldest: u64,
+    },
     /// Keys cannot be rotated without leaving others behind.
     #[error("no password is given for the keys {}", keys.join(", "))]
     KeysLeft {
@@ -255,6 +285,14 @@ impl Error {
             || matches!(self, Self::Object { source, .. } if other(source))
     }
 
+    /// Whether a log looks like this from which commits are being removed.
+    pub(crate) fn may_be_cut(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingCommit { .. } | Self::BrokenChain { .. } | Self::KeysRetired { .. }
+        ) || matches!(self, Self::Store(source) if source.kind() == ErrorKind::NotFound)
+    }
+
     /// What the caller can do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -262,19 +300,22 @@ impl Error {
             Self::Store(source) => source.kind(),
             Self::Shared { source } => source.kind(),
             Self::Object { source, .. } | Self::Encode { source } => source.kind(),
-            Self::NoRepository { .. } | Self::UnknownSnapshot { .. } | Self::UnknownPath { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NoRepository { .. }
+            | Self::UnknownSnapshot { .. }
+            | Self::UnknownPath { .. }
+            | Self::BeforeLog { .. } => ErrorKind::NotFound,
             Self::AlreadyExists { .. }
             | Self::LostRace { .. }
             | Self::Overtaken { .. }
-            | Self::KeysRotated { .. } => ErrorKind::Conflict,
+            | Self::KeysRotated { .. }
+            | Self::KeysRetired { .. } => ErrorKind::Conflict,
             Self::PasswordNeeded { .. }
             | Self::NotEncrypted { .. }
             | Self::WrongPassword { .. }
             | Self::Protected { .. }
             | Self::EmptiesGroup { .. }
             | Self::KeysLeft { .. }
+            | Self::KeysNeeded { .. }
             | Self::Key { .. } => ErrorKind::Denied,
             Self::Unsupported { .. } | Self::CannotLock { .. } => ErrorKind::Unsupported,
             Self::LostObject { .. }

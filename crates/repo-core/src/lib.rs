@@ -59,7 +59,7 @@ pub use repository::{
     Access, Amount, AttributeChange, CheckOptions, CheckReport, Coverage, CreateOptions, Cutting,
     ForgetOptions, Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LockFor, LogEntry, MaxUnused,
     OpenOptions, ReadData, RepairOptions, RepairReport, Repository, RepositoryStats, Reseal,
-    RotateOptions, Rotated,
+    Retired, RotateOptions, Rotated,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,

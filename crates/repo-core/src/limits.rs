@@ -21,6 +21,12 @@ pub(crate) const INDEX_RESIDENT_ALL: u64 = 24 << 20;
 pub(crate) const OPENERS_MAX: usize = 1024;
 /// A checkpoint is written after each commit whose number divides by this.
 pub(crate) const CHECKPOINT_EVERY: u64 = 64;
+
+/// Headers of packs and index objects read at once when keys are retired.
+pub(crate) const HEADERS_AT_ONCE: usize = 16;
+
+/// How often a log is read that looks damaged, as one does from which commits are being removed.
+pub(crate) const LOG_ATTEMPTS: u32 = 2;
 /// Locks asked for or renewed at once.
 pub(crate) const LOCKS_AT_ONCE: usize = 32;
 /// Snapshots whose locks are remembered as a whole.

@@ -153,6 +153,21 @@ pub struct Commit {
     /// Numbers of features a reader must know to fold this commit.
     #[n(11)]
     pub needs: Vec<u32>,
+    /// Epochs below this number are retired: nothing that the state names is sealed under them, and
+    /// the log begins with this commit. What is below it may be deleted.
+    #[n(12)]
+    pub retire: Option<u32>,
+}
+
+/// Where a log begins whose earlier commits may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Beginning {
+    /// Its first commit.
+    #[n(0)]
+    pub commit: u64,
+    /// The oldest epoch that may seal anything the state names.
+    #[n(1)]
+    pub epoch: u32,
 }
 
 /// Everything the log says up to and including one commit.
@@ -180,6 +195,9 @@ pub struct Checkpoint {
     /// For each of `condemned`, the commit that condemned it; absent in older checkpoints.
     #[n(6)]
     pub condemned_at: Option<Vec<u64>>,
+    /// Where the log begins, once epochs were retired.
+    #[n(7)]
+    pub begins: Option<Beginning>,
 }
 
 /// Hash that the next commit holds of these stored bytes.

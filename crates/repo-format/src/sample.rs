@@ -4,7 +4,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::commit::{Checkpoint, Commit, IndexRef, Retag, SnapshotRef};
+use crate::commit::{Beginning, Checkpoint, Commit, IndexRef, Retag, SnapshotRef};
 use crate::content::{Content, Extent};
 use crate::id::{BlobId, IndexId, PackId, RepositoryId, SessionId, SnapshotId};
 use crate::secrets::{Cipher, Epoch, KeyRing, Secrets};
@@ -279,6 +279,7 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
                     condemn,
                     swept,
                     needs: Vec::new(),
+                    retire: number.is_multiple_of(3).then_some(7),
                 }
             },
         )
@@ -300,6 +301,10 @@ pub(crate) fn checkpoint() -> impl Strategy<Value = Checkpoint> {
                 condemned_at: Some(condemned.iter().map(|_| number).collect()),
                 condemned,
                 needs: Vec::new(),
+                begins: number.is_multiple_of(3).then_some(Beginning {
+                    commit: number,
+                    epoch: 7,
+                }),
             },
         )
 }

@@ -205,6 +205,8 @@ struct Epochs {
     secrets: Secrets,
     /// Seals new objects.
     sealing: u32,
+    /// The oldest epoch that may have sealed an object with this key ring.
+    since: u32,
 }
 
 impl KeyRing {
@@ -219,6 +221,7 @@ impl KeyRing {
             gear_seed: secrets.gear_seed,
             epochs: RwLock::new(Epochs {
                 sealing: secrets.begun(),
+                since: secrets.begun(),
                 secrets,
             }),
         })
@@ -248,20 +251,46 @@ impl KeyRing {
         self.read().secrets.clone()
     }
 
-    /// Takes over the epochs of a later version of the same secrets. Refuses those of another
-    /// repository, and those that lack an epoch that may have sealed something.
-    pub fn learn(&self, newer: Secrets) -> Result<(), Error> {
+    /// Takes over the epochs of a later version of the same secrets; those that are older than all of
+    /// them stay, until [`Self::retire`]. Refuses secrets of another repository, and those that lack
+    /// an epoch in between that may have sealed something.
+    pub fn learn(&self, mut newer: Secrets) -> Result<(), Error> {
         newer.check()?;
         let mut epochs = self.write();
-        let sealed = |known: &&Epoch| known.number <= epochs.sealing;
-        let mut sealed = epochs.secrets.epochs.iter().filter(sealed);
-        let kept = sealed.all(|known| newer.holds(known));
-        if newer.id_key != epochs.secrets.id_key || !kept {
+        let oldest = newer.epochs.first().map_or(1, |epoch| epoch.number);
+        let known = epochs.secrets.epochs.iter();
+        let sealed = known.filter(|known| known.number <= epochs.sealing);
+        let (older, mut same): (Vec<_>, Vec<_>) =
+            sealed.cloned().partition(|known| known.number < oldest);
+        same.retain(|known| !newer.holds(known));
+        if newer.id_key != epochs.secrets.id_key || !same.is_empty() {
             return Err(Error::OtherKey { what: "key slot" });
         }
+        newer.epochs.splice(0..0, older);
+        newer.check()?;
         epochs.sealing = epochs.sealing.max(newer.begun());
         epochs.secrets = newer;
         Ok(())
+    }
+
+    /// Says that nothing has been sealed with this key ring yet that is not in the log.
+    pub fn settle(&self) {
+        let mut epochs = self.write();
+        epochs.since = epochs.sealing;
+    }
+
+    /// The oldest epoch that may have sealed an object with this key ring since it was settled.
+    #[must_use]
+    pub fn since(&self) -> u32 {
+        self.read().since
+    }
+
+    /// Forgets the epochs before `oldest`; never the one that seals.
+    pub fn retire(&self, oldest: u32) {
+        let mut epochs = self.write();
+        let oldest = oldest.min(epochs.sealing);
+        let known = &mut epochs.secrets.epochs;
+        known.retain(|epoch| epoch.number >= oldest);
     }
 
     /// Seals new objects under `epoch` from now on: a commit of the log is. Never goes back.

@@ -1,12 +1,13 @@
 //! A store that records every request and fails the ones it is told to.
 //!
 //! Three faults, which combine: from request `left` on nothing is done (a crash, or a dead
-//! network); one request is done but its answer is lost; one put stores half and fails.
+//! network); one request is done but its answer is lost; one put stores half and fails. And one
+//! request may wait until something else has happened.
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,14 +31,26 @@ pub struct FaultStore {
     recording: Recording,
 }
 
+/// What happens before a request is done.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 /// Request numbers, `u64::MAX` for never.
-#[derive(Debug)]
 struct Plan {
     asked: AtomicU64,
     puts: AtomicU64,
     left: AtomicU64,
     lost: AtomicU64,
     torn: AtomicU64,
+    waits: Mutex<Option<(u64, Meanwhile)>>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("asked", &self.asked)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What becomes of an admitted request.
@@ -59,6 +72,7 @@ impl FaultStore {
                 left: AtomicU64::new(left),
                 lost: AtomicU64::new(u64::MAX),
                 torn: AtomicU64::new(u64::MAX),
+                waits: Mutex::new(None),
             }),
             recording: Recording::default(),
         }
@@ -82,6 +96,28 @@ impl FaultStore {
     pub fn tearing_put(self, k: u64) -> Self {
         self.plan.torn.store(k, Ordering::SeqCst);
         self
+    }
+
+    /// Has the request after the next `skip` ones wait for `meanwhile`, which must not use this store.
+    pub fn wait(&self, skip: u64, meanwhile: impl FnOnce() + Send + 'static) {
+        let number = self.plan.asked.load(Ordering::SeqCst) + skip;
+        let mut waits = self
+            .plan
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *waits = Some((number, Box::new(meanwhile)));
+    }
+
+    /// Whether nothing waits for a request that is still to come.
+    #[must_use]
+    pub fn has_waited(&self) -> bool {
+        let waits = self
+            .plan
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        waits.is_none()
     }
 
     /// Does nothing more from now on, as if the network went away.
@@ -116,6 +152,12 @@ impl FaultStore {
             Verb::Put => plan.puts.fetch_add(1, Ordering::SeqCst),
             _ => u64::MAX,
         };
+        let mut waits = plan.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = waits.take_if(|(at, _)| *at <= number);
+        drop(waits);
+        if let Some((_, meanwhile)) = due {
+            meanwhile();
+        }
         if number >= plan.left.load(Ordering::SeqCst) {
             return Err(injected("not done", verb, path));
         }

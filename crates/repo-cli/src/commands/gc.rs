@@ -1,7 +1,7 @@
 //! `repo gc`: reclaims the space of what no snapshot needs.
 
 use clap::Args;
-use repo_core::{Error, Finding, GcOptions, GcReport, MaxUnused, Severity};
+use repo_core::{Error, Finding, GcOptions, GcReport, MaxUnused, Reseal, Severity};
 
 use crate::args::byte_size;
 use crate::context::Context;
@@ -27,6 +27,11 @@ pub(crate) struct GcArgs {
     /// Copy at most SIZE out of packs that are used in part.
     #[arg(long, value_name = "SIZE", value_parser = byte_size)]
     max_repack_size: Option<u64>,
+    /// After `repo key rotate`, seal anew what older keys seal: all of it, or packs with up to SIZE of
+    /// data, but at least one. Costs a small request for each pack.
+    #[arg(long, value_name = "all|SIZE", num_args = 0..=1, default_missing_value = "all",
+          value_parser = reseal)]
+    reseal: Option<Reseal>,
     /// Keep condemned packs so long for readers that opened the repository before.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = when::duration)]
     reader_grace: i64,
@@ -69,26 +74,33 @@ fn max_unused(text: &str) -> Result<MaxUnused, String> {
     }
 }
 
+fn reseal(text: &str) -> Result<Reseal, String> {
+    match text {
+        "all" => Ok(Reseal::All),
+        size => byte_size(size)
+            .map(Reseal::UpTo)
+            .map_err(|_| "expected all, or a size such as 2GiB".to_owned()),
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: GcArgs) -> Result<Exit, Failure> {
     let repository = context.open().await?;
     let options = GcOptions {
         max_unused: args.max_unused,
         max_repack_bytes: args.max_repack_size,
+        reseal: args.reseal.unwrap_or_default(),
         reader_grace_ms: args.reader_grace,
         writer_grace_ms: args.writer_grace,
         dry_run: args.dry_run,
         level: args.level,
         action: context.action("gc")?,
-        ..GcOptions::default()
     };
     let progress = context.progress();
     // What it has copied becomes of use with the commit that follows.
     context.cancel.take_time();
     let report = repository.gc(&options, progress).await.map_err(failure)?;
     show_refused(context, &report)?;
-    context
-        .output
-        .show(&GcSummary::new(&report, args.dry_run))?;
+    context.output.show(&GcSummary::new(&report, &options))?;
     Ok(match report.refused.len() {
         0 => Exit::Ok,
         _ => Exit::Partly,
@@ -132,6 +144,15 @@ fn show_refused(context: &Context, report: &GcReport) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_keys_are_left_all_at_once_or_in_parts() {
+        assert_eq!(reseal("all"), Ok(Reseal::All));
+        assert_eq!(reseal("2GiB"), Ok(Reseal::UpTo(2 << 30)));
+        for text in ["", "some", "-1", "5%"] {
+            assert!(reseal(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn waste_is_a_share_a_size_or_any() {

@@ -1,17 +1,18 @@
-//! `repo key`: the passwords that open the repository.
+//! `repo key`: the passwords that open the repository, and the keys they open.
 //!
 //! Each password has a key slot. A password that is removed no longer opens the repository; whoever
-//! kept a copy of its slot can still use it, because the data keeps its master key.
+//! kept a copy of its slot can still use it, until the keys themselves are rotated.
 
-use std::path::PathBuf;
+mod rotate;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use repo_core::{KeyId, KeyInfo, Repository};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::location::Place;
-use crate::message::{KeyChangeMessage, KeyMessage};
+use crate::message::{KeyChangeMessage, KeyEpochMessage, KeyMessage};
 use crate::password::{self, Source};
 use crate::show;
 
@@ -27,7 +28,7 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the keys.
+    /// List the keys, and the epochs of what they open.
     List,
     /// Add a password.
     Add(NewPassword),
@@ -39,6 +40,10 @@ enum Action {
     },
     /// Replace the password that was used to open the repository.
     Change(NewPassword),
+    /// Seal everything from now on under a new master key.
+    Rotate(rotate::RotateArgs),
+    /// Make an end of older master keys that nothing needs any more.
+    Retire(rotate::RetireArgs),
 }
 
 /// Where a new password comes from.
@@ -54,17 +59,22 @@ struct NewPassword {
 
 impl NewPassword {
     async fn read(&self, context: &Context) -> Result<Vec<u8>, Failure> {
-        if let Some(file) = &self.new_password_file {
-            return password::read_file(file);
-        }
-        if let Some(value) = context.environment.get("REPO_NEW_PASSWORD") {
-            return Source::Value(value.to_owned()).read();
-        }
-        let missing = "no new password is given";
-        password::ask_twice("new password", missing)
-            .await
-            .map_err(|failure| failure.hint("use --new-password-file or REPO_NEW_PASSWORD"))
+        new_password(context, self.new_password_file.as_deref()).await
     }
+}
+
+/// The new password: from `file`, the environment, or whoever sits at the terminal.
+async fn new_password(context: &Context, file: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    if let Some(file) = file {
+        return password::read_file(file);
+    }
+    if let Some(value) = context.environment.get("REPO_NEW_PASSWORD") {
+        return Source::Value(value.to_owned()).read();
+    }
+    let missing = "no new password is given";
+    password::ask_twice("new password", missing)
+        .await
+        .map_err(|failure| failure.hint("use --new-password-file or REPO_NEW_PASSWORD"))
 }
 
 pub(crate) async fn run(context: &Context, args: KeyArgs) -> Result<Exit, Failure> {
@@ -73,6 +83,8 @@ pub(crate) async fn run(context: &Context, args: KeyArgs) -> Result<Exit, Failur
         Action::Add(new) => add(context, &new).await?,
         Action::Remove { key } => remove(context, &key).await?,
         Action::Change(new) => change(context, &new).await?,
+        Action::Rotate(args) => rotate::run(context, args).await?,
+        Action::Retire(args) => return rotate::retire(context, args).await,
     }
     Ok(Exit::Ok)
 }
@@ -91,11 +103,50 @@ async fn list(context: &Context, repository: &Repository) -> Result<(), Failure>
                 lanes: key.lanes,
             })?;
         }
+        let epochs = repository.key_epochs().into_iter();
+        for epoch in epochs.filter(|_| repository.encrypted()) {
+            context.output.message(&KeyEpochMessage {
+                epoch: epoch.number,
+                first: epoch.first,
+                current: epoch.current,
+            })?;
+        }
         return Ok(());
     }
     let heading = ["ID", "CREATED", "KEY DERIVATION", "LABEL"];
     let rows: Vec<_> = keys.iter().map(row).collect();
     for line in show::table(&heading, &[], &rows) {
+        context.output.line(line)?;
+    }
+    list_epochs(context, repository)
+}
+
+/// The epochs, where there is more to say than that there is one.
+fn list_epochs(context: &Context, repository: &Repository) -> Result<(), Failure> {
+    let epochs = repository.key_epochs();
+    if epochs.iter().all(|epoch| epoch.first.is_none()) {
+        return Ok(());
+    }
+    let rows: Vec<_> = epochs
+        .iter()
+        .map(|epoch| {
+            let use_of = if epoch.current {
+                "seals what is stored now"
+            } else {
+                "opens what is older"
+            };
+            let first = epoch
+                .first
+                .map_or("start".to_owned(), |first| first.to_string());
+            vec![epoch.number.to_string(), first, use_of.to_owned()]
+        })
+        .collect();
+    context.output.line("")?;
+    for line in show::table(
+        &["EPOCH", "FROM COMMIT", "USE"],
+        &["EPOCH", "FROM COMMIT"],
+        &rows,
+    ) {
         context.output.line(line)?;
     }
     Ok(())
@@ -159,10 +210,11 @@ fn find(keys: &[KeyInfo], name: &str) -> Result<KeyId, Failure> {
 
 /// Adds before it removes: stopped in between, both passwords open the repository.
 async fn change(context: &Context, new: &NewPassword) -> Result<(), Failure> {
-    if let (Place::Default { key_file, .. }, None) = (&context.place, &context.source) {
+    if let Some(key_file) = context.key_file() {
         let key_file = show::local_path(key_file);
         let message = format!("the default repository is opened by the key in {key_file}");
-        return Err(Failure::failed(message).hint("add a password with `repo key add`"));
+        let hint = "`repo key rotate` makes a new one, `repo key add` adds a password";
+        return Err(Failure::failed(message).hint(hint));
     }
     let repository = context.open().await?;
     let keys = repository.keys().await?;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use repo_core::{Amount, GcReport};
+use repo_core::{Amount, GcOptions, GcReport, Reseal};
 use serde::Serialize;
 
 use crate::show;
@@ -41,14 +41,31 @@ pub(crate) struct GcSummary {
     kept_bytes: u64,
     unused_bytes: u64,
     refused: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    resealing: Option<ResealingFields>,
     #[serde(skip)]
     shown: String,
 }
 
+/// What was sealed anew, when that was asked for.
+#[derive(Serialize)]
+struct ResealingFields {
+    resealed_packs: u64,
+    resealed_bytes: u64,
+    old_key_packs: u64,
+    old_key_bytes: u64,
+}
+
 impl GcSummary {
-    pub(crate) fn new(report: &GcReport, dry_run: bool) -> Self {
+    pub(crate) fn new(report: &GcReport, options: &GcOptions) -> Self {
+        let resealing = ResealingFields {
+            resealed_packs: report.resealed.objects,
+            resealed_bytes: report.resealed.bytes,
+            old_key_packs: report.old_keys.objects,
+            old_key_bytes: report.old_keys.bytes,
+        };
         Self {
-            dry_run,
+            dry_run: options.dry_run,
             live_blobs: report.live_blobs,
             dead_packs: report.dead.objects,
             dead_bytes: report.dead.bytes,
@@ -73,7 +90,8 @@ impl GcSummary {
             kept_bytes: report.kept.bytes,
             unused_bytes: report.unused_bytes,
             refused: report.refused.len() as u64,
-            shown: lines(report, dry_run),
+            resealing: (options.reseal != Reseal::No).then_some(resealing),
+            shown: lines(report, options.dry_run),
         }
     }
 }
@@ -115,6 +133,10 @@ fn lines(report: &GcReport, dry_run: bool) -> String {
             "written    {copied} of packs and index in exchange"
         ));
     }
+    if report.resealed.objects > 0 {
+        let resealed = packs(report.resealed);
+        lines.push(format!("resealed   {resealed}, under the newest key"));
+    }
     let freed = show::bytes(report.swept.bytes + report.swept_indexes.bytes);
     let swept = show::count(report.swept.objects, "pack");
     let indexes = show::count(report.swept_indexes.objects, "index object");
@@ -139,6 +161,12 @@ fn lines(report: &GcReport, dry_run: bool) -> String {
         "kept       {}, of which {unused} unused",
         packs(report.kept)
     ));
+    if report.old_keys.objects > 0 {
+        let old = packs(report.old_keys);
+        lines.push(format!(
+            "old keys   {old}; a gc with --reseal seals them anew"
+        ));
+    }
     if !report.refused.is_empty() {
         let refused = show::count(report.refused.len() as u64, "object");
         lines.push(format!(

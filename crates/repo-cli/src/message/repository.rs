@@ -134,6 +134,92 @@ impl Display for KeyChangeMessage {
     }
 }
 
+/// One generation of the master key.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "key_epoch")]
+pub(crate) struct KeyEpochMessage {
+    pub(crate) epoch: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first: Option<u64>,
+    pub(crate) current: bool,
+}
+
+/// A rotation of the keys.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "key_rotation")]
+pub(crate) struct KeyRotationMessage {
+    pub(crate) epoch: u32,
+    pub(crate) first: u64,
+    pub(crate) added: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) left: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<String>,
+}
+
+impl Display for KeyRotationMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "key epoch {} seals what is stored from commit {} on; {} replaced by {}",
+            self.epoch,
+            self.first,
+            show::count(self.removed.len() as u64, "key"),
+            self.added.len(),
+        )?;
+        if !self.left.is_empty() {
+            let left: Vec<String> = self.left.iter().map(|id| id[..8].to_owned()).collect();
+            write!(f, "; left as they are: {}", left.join(", "))?;
+        }
+        match &self.key_file {
+            Some(key_file) => write!(f, "; the new key is in {key_file}: keep a copy of the key"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The end of older master keys.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "key_retirement")]
+pub(crate) struct KeyRetirementMessage {
+    pub(crate) epochs: Vec<u32>,
+    pub(crate) begins: u64,
+    pub(crate) added: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) log_objects: u64,
+    pub(crate) kept: u64,
+}
+
+impl Display for KeyRetirementMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.begins == 0 {
+            return f.write_str("there is no older key to retire");
+        }
+        match self.epochs.as_slice() {
+            [] => f.write_str("no older key is left")?,
+            [one] => write!(f, "key epoch {one} retired")?,
+            epochs => {
+                let epochs: Vec<String> = epochs.iter().map(u32::to_string).collect();
+                write!(f, "key epochs {} retired", epochs.join(", "))?;
+            }
+        }
+        write!(
+            f,
+            "; the log begins with commit {}, {} of before deleted",
+            self.begins,
+            show::count(self.log_objects, "object"),
+        )?;
+        match self.kept {
+            0 => Ok(()),
+            kept => write!(
+                f,
+                "; the store keeps {}, which an older key or password still opens",
+                show::count(kept, "object")
+            ),
+        }
+    }
+}
+
 /// The tags and protection of a snapshot after a change.
 #[derive(Serialize)]
 #[serde(tag = "message_type", rename = "tags")]

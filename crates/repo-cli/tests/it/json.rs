@@ -128,6 +128,11 @@ fn every_message_is_documented_and_seen() {
     }
     home.set("REPO_NEW_PASSWORD", "another");
     note(home.json(["key", "add"]));
+    home.unset("REPO_NEW_PASSWORD");
+    note(home.json(["key", "rotate", "--drop-others"]));
+    note(home.json(["gc", "--reseal"]));
+    note(home.json(["gc", "--reader-grace", "0", "--writer-grace", "0"]));
+    note(home.json(["key", "retire"]));
     let failed = home.run(["--json", "ls", "nothing"]).expect(1);
     assert_eq!(failed.stdout, "");
     note(objects(&failed.stderr));

@@ -140,12 +140,18 @@ impl Repository {
         let epoch = self.state().epoch;
         let mut known = self.inner.ring.secrets();
         known.epochs.retain(|known| known.number <= epoch);
-        if seen.is_err() || !secrets.holds_all(&known) {
+        let rotated = !secrets.holds_all(&known);
+        let retired = !self.inner.ring.secrets().holds_all(&secrets);
+        if seen.is_err() || rotated || retired {
             delete(store, &id).await?;
             seen?;
             let location = self.location().to_owned();
             let number = self.head();
-            return Err(Error::KeysRotated { location, number });
+            return Err(if rotated {
+                Error::KeysRotated { location, number }
+            } else {
+                Error::KeysRetired { location, number }
+            });
         }
         Ok(id)
     }

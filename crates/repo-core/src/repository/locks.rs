@@ -89,10 +89,12 @@ impl Repository {
     pub(crate) async fn common_objects(&self, state: &State) -> Result<Vec<String>> {
         let mut keys = vec![config::PATH.to_owned()];
         keys.extend(state.indexes.iter().map(|object| index::path(&object.id)));
+        let oldest = state.begins.map_or(0, |begins| begins.commit);
         let mut from = state.number / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
         loop {
+            from = from.max(oldest);
             let log = self.log_since(from, state.number).await?;
-            let starts = from == 0 || log.first() == Some(&commit::checkpoint_path(from));
+            let starts = from == oldest || log.first() == Some(&commit::checkpoint_path(from));
             if starts {
                 keys.extend(log);
                 return Ok(keys);

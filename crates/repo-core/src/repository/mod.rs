@@ -8,12 +8,14 @@ mod check;
 mod directory;
 mod forget;
 mod gc;
+mod history;
 mod index;
 mod keys;
 mod locks;
 mod log;
 mod object;
 mod repair;
+mod retire;
 mod rotate;
 mod seen;
 mod segments;
@@ -30,8 +32,8 @@ use repo_chunker::Chunker;
 use repo_format::commit::{Commit, SnapshotRef};
 use repo_format::config::{self, Config, Features, Operation, PublicKeys};
 use repo_format::{
-    Cipher, ErrorKind, IndexId, KeyId, KeyRing, RepositoryId, Secrets, SessionId, SnapshotId,
-    keyslot, limits, random_array,
+    Cipher, ErrorKind, IndexId, KeyId, KeyRing, RepositoryId, Secrets, SessionId, keyslot, limits,
+    random_array,
 };
 use repo_store::{Put, Store};
 use tokio::runtime::Handle;
@@ -42,7 +44,9 @@ pub use attributes::AttributeChange;
 pub use check::{CheckOptions, CheckReport, Coverage, ReadData};
 pub use forget::{ForgetOptions, Forgotten};
 pub use gc::{Amount, GcOptions, GcReport, MaxUnused, Reseal};
+pub use history::LogEntry;
 pub use repair::{RepairOptions, RepairReport};
+pub use retire::Retired;
 pub use rotate::{KeyEpoch, RotateOptions, Rotated};
 pub use stats::RepositoryStats;
 
@@ -61,35 +65,6 @@ use crate::clock::now_ms;
 use crate::error::{Error, Result};
 use log::Log;
 use seen::Seen;
-
-/// One entry of the log, for people.
-#[derive(Debug, Clone)]
-pub struct LogEntry {
-    /// Place in the log, from 1.
-    pub number: u64,
-    /// The writer's clock, in milliseconds since 1970, UTC.
-    pub time_ms: i64,
-    /// What was done.
-    pub action: String,
-    /// Snapshots added.
-    pub added: Vec<SnapshotId>,
-    /// Snapshots removed.
-    pub removed: Vec<SnapshotId>,
-    /// Snapshots whose tags were set.
-    pub retagged: Vec<SnapshotId>,
-    /// Those of them that were protected.
-    pub protected: Vec<SnapshotId>,
-    /// Those of them whose protection was lifted.
-    pub unprotected: Vec<SnapshotId>,
-    /// Index objects added.
-    pub indexes_added: usize,
-    /// Index objects removed.
-    pub indexes_removed: usize,
-    /// Packs condemned.
-    pub condemned: usize,
-    /// Condemned packs that were deleted before.
-    pub swept: usize,
-}
 
 /// An open repository. Cheap to clone; clones share caches and state.
 ///
@@ -266,6 +241,7 @@ impl Repository {
         let log = Log::new(store, Arc::clone(&ring));
         let seen = storage.cache().and_then(Seen::load);
         let state = log.load(options.at, seen).await?;
+        ring.settle();
         let repository = Self {
             inner: Arc::new(Inner {
                 segments: SegmentReader::new(storage.clone(), Arc::clone(&ring)),
@@ -351,37 +327,6 @@ impl Repository {
         self.state().snapshots.clone()
     }
 
-    /// The newest `limit` entries of the log, newest first. One request each.
-    pub async fn log(&self, limit: usize) -> Result<Vec<LogEntry>> {
-        let mut entries = Vec::new();
-        let mut number = self.head();
-        while number > 0 && entries.len() < limit {
-            let commit = self.inner.log.read(number).await?;
-            let ids = |refs: &[SnapshotRef]| refs.iter().map(|r| r.snapshot.id()).collect();
-            let turned = |protected: bool| {
-                let turned = commit.retag.iter();
-                let turned = turned.filter(|change| change.protected == Some(protected));
-                turned.map(|change| change.id).collect()
-            };
-            entries.push(LogEntry {
-                number,
-                time_ms: commit.time_ms,
-                protected: turned(true),
-                unprotected: turned(false),
-                action: commit.action,
-                added: ids(&commit.add_snapshots),
-                removed: commit.remove_snapshots,
-                retagged: commit.retag.iter().map(|change| change.id).collect(),
-                indexes_added: commit.add_indexes.len(),
-                indexes_removed: commit.remove_indexes.len(),
-                condemned: commit.condemn.len(),
-                swept: commit.swept.len(),
-            });
-            number -= 1;
-        }
-        Ok(entries)
-    }
-
     /// Commits what `build` makes of the newest state. See [`Log::commit`].
     pub(crate) async fn commit(
         &self,
@@ -403,18 +348,38 @@ impl Repository {
                 Err(error) => Err(error),
             };
         }
+        // A state that ends with a commit of this program is none before that one counts.
+        if done.is_ok() {
+            self.confirm(&state).await?;
+            log.maybe_checkpoint(&state, session).await;
+        }
         self.set_state(state);
         done
     }
 
+    async fn confirm(&self, state: &State) -> Result<()> {
+        let log = &self.inner.log;
+        match log.confirm(state).await {
+            Err(error) => {
+                self.relearn(error).await?;
+                log.confirm(state).await
+            }
+            confirmed => confirmed,
+        }
+    }
+
     /// One commit of the log.
     pub(crate) async fn commit_at(&self, number: u64) -> Result<Commit> {
+        let state = self.state();
+        if number < state.oldest() {
+            return Err(log::before(number, &state));
+        }
         self.inner.log.read(number).await
     }
 
     /// The state the log had at commit `number`; 0 is before the first.
     pub(crate) async fn state_at(&self, number: u64) -> Result<State> {
-        if number == 0 {
+        if number == 0 && self.state().begins.is_none() {
             return Ok(State::default());
         }
         self.inner.log.load(Some(number), None).await

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use repo_format::commit::{self, Commit};
 use repo_format::config::Config;
 use repo_format::keyslot::{self, Slot};
@@ -53,7 +54,7 @@ pub struct Rotated {
     pub first: u64,
     /// Key slots written.
     pub added: Vec<KeyId>,
-    /// Key slots deleted.
+    /// Key slots of before that were deleted.
     pub removed: Vec<KeyId>,
     /// Key slots left as they are: damaged, or added meanwhile with the old keys.
     pub left: Vec<KeyId>,
@@ -71,12 +72,47 @@ pub struct KeyEpoch {
 }
 
 /// A password with the slots it opens.
-struct Claim {
+pub(super) struct Claim {
     opens: Zeroizing<Vec<u8>>,
-    /// The password of the slot that takes their place.
+    /// The password of the slot that takes their place. Slots that it opens are replaced, too: a
+    /// rotation that was stopped has left them.
     becomes: Zeroizing<Vec<u8>>,
     label: String,
     slots: Vec<KeyId>,
+    /// Whether `opens` is the password of one of them.
+    proved: bool,
+}
+
+/// The oldest and the newest epoch in some key slots.
+pub(super) struct Span {
+    pub(super) oldest: u32,
+    pub(super) newest: u32,
+}
+
+impl Claim {
+    /// The slots it opens.
+    pub(super) fn slots(&self) -> impl Iterator<Item = KeyId> {
+        self.slots.iter().copied()
+    }
+
+    /// What the slot holds, if it is one of these.
+    async fn try_slot(
+        &mut self,
+        id: &KeyId,
+        stored: &Bytes,
+        hash: [u8; 32],
+    ) -> Result<Option<Secrets>> {
+        if let Ok(secrets) = try_slot(id, stored.clone(), &self.opens, hash).await? {
+            self.proved = true;
+            return Ok(Some(secrets));
+        }
+        if self.becomes == self.opens {
+            return Ok(None);
+        }
+        Ok(try_slot(id, stored.clone(), &self.becomes, hash)
+            .await?
+            .ok())
+    }
 }
 
 /// Opens with the first slot that fits, and with others of the same password when a rotation has
@@ -166,18 +202,15 @@ impl Repository {
     /// opens a slot; others end with [`Error::KeysRotated`] and have lost nothing.
     pub async fn rotate_key(&self, password: &[u8], options: &RotateOptions) -> Result<Rotated> {
         self.writable()?;
-        if !self.encrypted() {
-            let location = self.location().to_owned();
-            return Err(Error::NotEncrypted { location });
-        }
+        self.keyed()?;
         self.refresh().await?;
         let ring = &self.inner.ring;
-        let (claims, above) = self.claims(password, options).await?;
+        let (claims, known) = self.claims(password, options).await?;
         let mut secrets = ring.secrets();
         let sealing = ring.sealing();
         // What a rotation that was stopped has left under another password must not be used.
         secrets.epochs.retain(|epoch| epoch.number <= sealing);
-        let epoch = secrets.add_epoch(above).map_err(Error::encode)?;
+        let epoch = secrets.add_epoch(known.newest).map_err(Error::encode)?;
 
         let waiting = self.write_slots(&secrets, &claims).await?;
         let first = match self.begin_epoch(&secrets, &options.action).await {
@@ -197,12 +230,11 @@ impl Repository {
         }
         let added = self.write_slots(&secrets, &claims).await?;
         ring.learn(secrets).map_err(Error::encode)?;
-        if let (Some(claim), Some(id)) = (claims.first(), added.first()) {
-            self.set_unlocked(Unlocked::new(*id, &claim.becomes));
-        }
-        let claimed = claims.iter().flat_map(|claim| claim.slots.iter().copied());
-        let old: BTreeSet<KeyId> = claimed.chain(waiting).collect();
-        let (removed, left) = self.drop_slots(&added, &old, options.drop_others).await?;
+        self.unlocked_by(&claims, &added);
+        let claimed = claims.iter().flat_map(Claim::slots);
+        let old: BTreeSet<KeyId> = claimed.chain(waiting.iter().copied()).collect();
+        let (mut removed, left) = self.drop_slots(&added, &old, options.drop_others).await?;
+        removed.retain(|id| !waiting.contains(id));
         Ok(Rotated {
             epoch,
             first,
@@ -212,26 +244,45 @@ impl Repository {
         })
     }
 
-    /// Which slots each password opens, and the newest epoch in any of them.
-    async fn claims(&self, password: &[u8], options: &RotateOptions) -> Result<(Vec<Claim>, u32)> {
+    /// Refuses a repository in clear: its keys are no secret.
+    pub(super) fn keyed(&self) -> Result<()> {
+        if self.encrypted() {
+            return Ok(());
+        }
+        let location = self.location().to_owned();
+        Err(Error::NotEncrypted { location })
+    }
+
+    /// Which slots each password opens, and the epochs in them.
+    pub(super) async fn claims(
+        &self,
+        password: &[u8],
+        options: &RotateOptions,
+    ) -> Result<(Vec<Claim>, Span)> {
         let claim = |opens: &[u8], becomes: &[u8]| Claim {
             opens: Zeroizing::new(opens.to_vec()),
             becomes: Zeroizing::new(becomes.to_vec()),
             label: String::new(),
             slots: Vec::new(),
+            proved: false,
         };
         let becomes = options.new_password.as_deref().unwrap_or(password);
         let mut claims = vec![claim(password, becomes)];
         claims.extend(options.others.iter().map(|other| claim(other, other)));
         let config_hash = self.inner.config_hash;
-        let mut newest = 0;
+        let mut known = Span {
+            oldest: u32::MAX,
+            newest: 0,
+        };
         let mut unclaimed = Vec::new();
         for (id, stored) in slots(self.inner.storage.store()).await? {
             let mut claimed = false;
             for claim in &mut claims {
-                let opened = try_slot(&id, stored.clone(), &claim.opens, config_hash).await?;
-                let Ok(secrets) = opened else { continue };
-                newest = newest.max(secrets.newest());
+                let opened = claim.try_slot(&id, &stored, config_hash).await?;
+                let Some(secrets) = opened else { continue };
+                known.newest = known.newest.max(secrets.newest());
+                let oldest = secrets.epochs.first().map_or(1, |epoch| epoch.number);
+                known.oldest = known.oldest.min(oldest);
                 claimed = true;
                 if claim.label.is_empty() {
                     claim.label = Slot::decode(&stored).map_or(String::new(), |slot| slot.label);
@@ -243,19 +294,23 @@ impl Repository {
                 unclaimed.push(id.to_hex());
             }
         }
-        if claims.iter().any(|claim| claim.slots.is_empty()) {
+        if claims.iter().any(|claim| !claim.proved) {
             let location = self.location().to_owned();
             return Err(Error::WrongPassword { location });
         }
         if !unclaimed.is_empty() && !options.drop_others {
             return Err(Error::KeysLeft { keys: unclaimed });
         }
-        Ok((claims, newest))
+        Ok((claims, known))
     }
 
     /// Writes a slot for each password and opens it as the store gives it back: what it replaces is
     /// deleted next.
-    async fn write_slots(&self, secrets: &Secrets, claims: &[Claim]) -> Result<Vec<KeyId>> {
+    pub(super) async fn write_slots(
+        &self,
+        secrets: &Secrets,
+        claims: &[Claim],
+    ) -> Result<Vec<KeyId>> {
         let store = self.inner.storage.store();
         let config_hash = self.inner.config_hash;
         let mut written = Vec::new();
@@ -285,6 +340,7 @@ impl Repository {
         let session = new_session()?;
         log.commit(&mut state, session, action, |_| Ok(Commit::default()))
             .await?;
+        log.confirm(&state).await?;
         let first = state.number;
         inner.ring.learn(secrets.clone()).map_err(Error::encode)?;
         inner.ring.begin(secrets.newest());
@@ -339,6 +395,13 @@ impl Repository {
     pub(super) fn unlocked(&self) -> Unlocked {
         let unlocked = self.inner.unlocked.lock();
         unlocked.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the first slot of a new set for the one that opened the repository.
+    pub(super) fn unlocked_by(&self, claims: &[Claim], added: &[KeyId]) {
+        if let (Some(claim), Some(id)) = (claims.first(), added.first()) {
+            self.set_unlocked(Unlocked::new(*id, &claim.becomes));
+        }
     }
 
     fn set_unlocked(&self, unlocked: Unlocked) {

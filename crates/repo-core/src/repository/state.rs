@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use repo_format::commit::{Checkpoint, Commit, CommitHash, IndexRef, Retag, SnapshotRef};
+use repo_format::commit::{
+    Beginning, Checkpoint, Commit, CommitHash, IndexRef, Retag, SnapshotRef,
+};
 use repo_format::{IndexId, PackId, SnapshotId};
 
 use crate::error::{Error, Result};
@@ -22,6 +24,8 @@ pub(crate) struct State {
     pub(crate) indexes: Vec<IndexRef>,
     /// Packs no snapshot may refer to any more, and the commit that said so.
     pub(crate) condemned: BTreeMap<PackId, u64>,
+    /// Where the log begins, once older epochs were retired.
+    pub(crate) begins: Option<Beginning>,
     /// Packs said to be deleted by a commit folded since this state was loaded. A writer that slept
     /// through condemnation and sweep must still learn of both.
     swept: BTreeSet<PackId>,
@@ -78,6 +82,12 @@ impl State {
             self.condemned.remove(&pack);
             self.swept.insert(pack);
         }
+        if let Some(epoch) = commit.retire {
+            self.begins = Some(Beginning {
+                commit: commit.number,
+                epoch,
+            });
+        }
         self.number = commit.number;
         self.hash = hash;
         Ok(())
@@ -92,6 +102,11 @@ impl State {
     /// Whether something was stored after commit `number`.
     pub(crate) fn indexed_after(&self, number: u64) -> bool {
         self.indexed > number
+    }
+
+    /// The oldest commit of the log; what may lie below it counts for nothing.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.begins.map_or(1, |begins| begins.commit)
     }
 
     /// Packs that no snapshot may refer to: condemned, or deleted since.
@@ -114,6 +129,7 @@ impl State {
             .chain(std::iter::repeat(checkpoint.number));
         Self {
             condemned: checkpoint.condemned.into_iter().zip(since).collect(),
+            begins: checkpoint.begins,
             swept: BTreeSet::new(),
             removed: BTreeSet::new(),
             collected: 0,
@@ -135,6 +151,7 @@ impl State {
             condemned: self.condemned.keys().copied().collect(),
             needs: Vec::new(),
             condemned_at: Some(self.condemned.values().copied().collect()),
+            begins: self.begins,
         }
     }
 

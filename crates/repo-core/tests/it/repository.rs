@@ -6,6 +6,7 @@ mod cache;
 mod features;
 mod forget;
 mod log;
+mod retire;
 mod rotate;
 
 use std::collections::BTreeMap;

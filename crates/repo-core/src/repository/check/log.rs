@@ -86,10 +86,15 @@ struct Names {
 
 async fn names(repository: &Repository, findings: &Findings) -> Result<Names> {
     let head = repository.head();
+    let oldest = repository.state().oldest();
+    let mut left = 0_u64;
     let mut names = Names::default();
     let mut listed = repository.inner.storage.store().list("log/", None).await;
     while let Some(info) = listed.try_next().await.map_err(Error::Store)? {
         match commit::parse_path(&info.key) {
+            Some(LogName::Commit(number) | LogName::Checkpoint(number)) if number < oldest => {
+                left += 1
+            }
             Some(LogName::Commit(number)) if number <= head => names.commits.push(number),
             Some(LogName::Checkpoint(number)) if number <= head => names.checkpoints.push(number),
             // Committed since the check began, or another state than the one that was opened.
@@ -97,6 +102,12 @@ async fn names(repository: &Repository, findings: &Findings) -> Result<Names> {
             Some(LogName::Checkpoint(_)) => {}
             None => findings.note(format!("{}: not an object of this program", info.key)),
         }
+    }
+    if left > 0 {
+        findings.note(format!(
+            "log/: {left} objects of before commit {oldest} are left, with which the log begins since \
+             keys were retired"
+        ));
     }
     Ok(names)
 }
@@ -110,7 +121,8 @@ pub(super) async fn check_log(
 ) -> Result<()> {
     let names = names(repository, findings).await?;
     let head = repository.head();
-    let mut next = 1;
+    let oldest = repository.state().oldest();
+    let mut next = oldest;
     for number in names.commits.iter().copied().chain([head + 1]) {
         match number.saturating_sub(next) {
             0 => {}
@@ -142,10 +154,12 @@ pub(super) async fn check_log(
             Err(error) => findings.unreadable(&path, error)?,
         }
     }
+    // What the first commit of a log that was cut continues is not there any more.
+    let first = (oldest == 1).then_some((0, CommitHash::default()));
     let start = if everything {
-        (0, CommitHash::default())
+        first
     } else {
-        sums.first().copied().unwrap_or_default()
+        sums.first().copied().or(first)
     };
     check_chain(repository, findings, names.commits, start, &sums).await?;
     if repository.inner.at.is_some() && names.continued {
@@ -167,19 +181,21 @@ async fn check_chain(
     repository: &Repository,
     findings: &Findings,
     commits: Vec<u64>,
-    (start, hash): (u64, CommitHash),
+    start: Option<(u64, CommitHash)>,
     sums: &[(u64, CommitHash)],
 ) -> Result<()> {
     let store = repository.inner.storage.store();
     let state = repository.state();
-    let wanted = commits.into_iter().filter(|number| *number > start);
+    let wanted = commits
+        .into_iter()
+        .filter(|number| start.is_none_or(|(start, _)| *number > start));
     let mut fetched = stream::iter(wanted)
         .map(|number| async move {
             let stored = store.get(&commit::path(number), limits::COMMIT_MAX).await;
             (number, stored)
         })
         .buffered(LOG_FETCHES);
-    let mut before = Some((start, hash));
+    let mut before = start;
     while let Some((number, stored)) = fetched.next().await {
         findings.proceed()?;
         let path = commit::path(number);
