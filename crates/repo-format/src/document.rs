@@ -257,7 +257,10 @@ fn magics_and_paths_are_the_documented_ones() {
 #[test]
 fn numbers_in_the_text_are_those_of_the_code() {
     let entry = 22;
-    assert!(DOCUMENT.contains(&format!("`{HEADER_LEN} + n * ({} + {TAG_LEN})`", parity::BLOCK)));
+    assert!(DOCUMENT.contains(&format!(
+        "`{HEADER_LEN} + n * ({} + {TAG_LEN})`",
+        parity::BLOCK
+    )));
     assert!(DOCUMENT.contains(&format!("at most {} bytes", parity::TABLE_MAX)));
     assert!(DOCUMENT.contains(&format!("up to {} entries", index::BLOCK_ENTRIES)));
     assert!(DOCUMENT.contains(&format!(

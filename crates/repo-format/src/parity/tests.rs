@@ -43,7 +43,13 @@ fn padded(bytes: &[u8], len: usize) -> Vec<u8> {
 fn open(ring: &KeyRing, object: &[u8]) -> Result<(Opener, Table), Error> {
     let header = object.first_chunk().unwrap();
     let id = crate::seal::Header::object_id(header);
-    let opener = Opener::new(ring, ObjectKind::Parity, &path(&ParityId(id)), Some(id), header)?;
+    let opener = Opener::new(
+        ring,
+        ObjectKind::Parity,
+        &path(&ParityId(id)),
+        Some(id),
+        header,
+    )?;
     let size = object.len() as u64;
     let end = object.len() - TRAILER_LEN;
     let len = crate::pack::trailer(WHAT, &object[end..], TRAILER_MAGIC, size)? as usize;
@@ -65,7 +71,8 @@ fn a_shard_gives_back_its_table_and_blocks() {
             let mut parity = Vec::new();
             for block in 0..blocks(table.shard_len()) {
                 let place = block_place(table.shard_len(), block);
-                let range = usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
+                let range =
+                    usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
                 let mut sealed = object[range].to_vec();
                 parity.extend_from_slice(opener.open(place.start, &mut sealed).unwrap());
             }
@@ -95,7 +102,9 @@ fn any_packs_come_back_from_any_as_many_shards() {
             .unwrap();
         assert_eq!(parity.len(), shards);
         for first in 0..packs {
-            let lost: Vec<usize> = (0..shards.min(packs)).map(|n| (first + n) % packs).collect();
+            let lost: Vec<usize> = (0..shards.min(packs))
+                .map(|n| (first + n) % packs)
+                .collect();
             let sound = (0..packs).filter(|n| !lost.contains(n));
             let sound: Vec<(usize, &[u8])> = sound.map(|n| (n, &parts[n][..])).collect();
             // The last shards, as many as packs are lost.
@@ -104,7 +113,11 @@ fn any_packs_come_back_from_any_as_many_shards() {
                 .collect();
             for wanted in &lost {
                 let rebuilt = rebuild((packs, shards), *wanted, &sound, &of).unwrap();
-                assert_eq!(rebuilt.unwrap(), parts[*wanted], "{packs} {shards} {wanted}");
+                assert_eq!(
+                    rebuilt.unwrap(),
+                    parts[*wanted],
+                    "{packs} {shards} {wanted}"
+                );
             }
             let fewer = rebuild((packs, shards), lost[0], &sound, &of[1..]).unwrap();
             assert_eq!(fewer, None);

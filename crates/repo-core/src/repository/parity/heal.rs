@@ -16,6 +16,7 @@ use super::catalog::{Catalog, Group, opener};
 use crate::error::{Error, Result};
 use crate::limits::PARITY_SPAN_BLOCKS;
 use crate::progress::Finding;
+use crate::repository::Repository;
 use crate::repository::check::finding_or_fail;
 use crate::repository::storage::Storage;
 
@@ -48,13 +49,12 @@ pub(crate) struct Healer {
 
 impl Healer {
     /// Reads the tables of all groups that hold one of `packs`. Blocks.
-    pub(crate) fn new(
-        storage: Storage,
-        ring: Arc<KeyRing>,
-        packs: &BTreeSet<PackId>,
-    ) -> Result<Self> {
-        let catalog = Catalog::read(&storage, &ring, |table| {
-            table.members.iter().any(|member| packs.contains(&member.id))
+    pub(crate) fn new(repository: &Repository, packs: &BTreeSet<PackId>) -> Result<Self> {
+        let catalog = Catalog::read(repository, |table| {
+            table
+                .members
+                .iter()
+                .any(|member| packs.contains(&member.id))
         })?;
         let holds = |group: &Group| group.packs().any(|pack| packs.contains(&pack));
         let groups: Vec<Group> = catalog.groups.into_values().filter(holds).collect();
@@ -62,13 +62,16 @@ impl Healer {
         for (number, group) in groups.iter().enumerate() {
             for (at, id) in group.packs().enumerate() {
                 if packs.contains(&id) {
-                    places.entry(pack::path(&id)).or_default().push((number, at));
+                    places
+                        .entry(pack::path(&id))
+                        .or_default()
+                        .push((number, at));
                 }
             }
         }
         Ok(Self {
-            storage,
-            ring,
+            storage: repository.inner.storage.clone(),
+            ring: Arc::clone(&repository.inner.ring),
             groups,
             places,
             last: Mutex::new(None),
@@ -93,7 +96,10 @@ impl Healer {
         while at < range.end {
             let start = at / span * span;
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if !last.as_ref().is_some_and(|known| known.key == key && known.start == start) {
+            if !last
+                .as_ref()
+                .is_some_and(|known| known.key == key && known.start == start)
+            {
                 *last = None;
                 let bytes = self.span(places, start)?;
                 *last = Some(Span {
@@ -141,8 +147,8 @@ impl Healer {
             return Ok(Vec::new());
         };
         let key = pack::path(&member.id);
-        let whole = start.min(member.size)
-            ..member.size.min(start + PARITY_SPAN_BLOCKS * BLOCK as u64);
+        let whole =
+            start.min(member.size)..member.size.min(start + PARITY_SPAN_BLOCKS * BLOCK as u64);
         let mut bytes = Vec::new();
         // A pack that was cut off, or cannot be read at one place, is read block by block.
         let apart = !whole.is_empty() && self.lost(&key, whole, &mut bytes)?;

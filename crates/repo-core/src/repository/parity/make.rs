@@ -1,8 +1,10 @@
 //! Making the parity of one group: reads its packs side by side, a span of each at a time.
 
+use rayon::iter::{
+    IndexedParallelIterator as _, IntoParallelRefMutIterator as _, ParallelIterator as _,
+};
 use repo_format::parity::{self, BLOCK, Coder, Member, ShardBuilder, Table};
 use repo_format::{PackId, SessionId, pack, random_array};
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefMutIterator as _, ParallelIterator as _};
 
 use crate::error::{Error, Result};
 use crate::limits::{PARITY_BUFFER, PARITY_SPAN_BLOCKS};
@@ -21,8 +23,8 @@ pub(super) struct Wanted {
 
 /// What came of a group.
 pub(super) enum Made {
-    /// Its shards are stored: their store keys, and their bytes.
-    Stored(Vec<String>, u64),
+    /// Its shards are stored: their bytes.
+    Stored(u64),
     /// The pack at this place cannot be protected, and why.
     Unfit(usize, String),
 }
@@ -49,7 +51,7 @@ pub(super) fn make(
     };
     let each = PARITY_BUFFER / table.shard_len().max(1);
     let each = u32::try_from(each).unwrap_or(u32::MAX).clamp(1, shards);
-    let (mut keys, mut bytes) = (Vec::new(), 0);
+    let mut bytes = 0;
     let mut from = 0;
     while from < shards {
         let to = shards.min(from.saturating_add(each));
@@ -65,11 +67,10 @@ pub(super) fn make(
             let storage = &repository.inner.storage;
             let put = storage.store().put_new(&key, object.into());
             storage.wait(put).map_err(Error::Store)?;
-            keys.push(key);
         }
         from = to;
     }
-    Ok(Made::Stored(keys, bytes))
+    Ok(Made::Stored(bytes))
 }
 
 /// A pack that cannot be read as it should be.
