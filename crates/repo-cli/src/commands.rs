@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod parity;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshot;
@@ -39,6 +40,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Undo(args) => undo::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
         Command::Repair(args) => repair::run(context, args).await,
+        Command::Parity(args) => parity::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,

@@ -18,6 +18,7 @@ mod copy;
 mod forget;
 mod gc;
 mod locks;
+mod parity;
 mod repair;
 mod repository;
 
@@ -26,6 +27,7 @@ pub(crate) use copy::{CopiedMessage, CopySummary};
 pub(crate) use forget::{ForgetMessage, ForgetSummary};
 pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
+pub(crate) use parity::ParitySummary;
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyMessage,

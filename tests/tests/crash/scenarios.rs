@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use repo_core::{
-    Access, CreateOptions, ErrorKind, Quiet, Repository, Result, RotateOptions, SnapshotOptions,
-    Store,
+    Access, CreateOptions, ErrorKind, ParityOptions, Quiet, Repository, Result, RotateOptions,
+    SnapshotOptions, Store,
 };
 use repo_testkit::data::{random, text};
 use repo_tests::describe::{self, Described};
@@ -45,6 +45,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
         key_remove("key remove", &sealed).await,
         key_change("key change", &sealed).await,
         key_rotate("key rotation", &sealed).await,
+        parity("parity", &plain).await,
     ];
     all.extend(copies::all().await);
     all.extend(collection::all().await);
@@ -330,5 +331,35 @@ async fn key_rotate(name: &'static str, access: &Access) -> Scenario {
         // With the password each time: who has the old keys at hand is to open it again.
         known: None,
         ..fixture.scenario(name, rotate, steps)
+    }
+}
+
+/// Nothing that snapshots need is touched. Done again, all packs are protected.
+async fn parity(name: &'static str, access: &Access) -> Scenario {
+    let protect = |client: Client| {
+        async move {
+            let repository = client.open().await?;
+            let options = ParityOptions {
+                packs: Some(3),
+                ..ParityOptions::default()
+            };
+            let made = repository.protect(&options, Arc::new(Quiet)).await?;
+            assert_eq!(made.packs_unfit, 0);
+            assert!(made.packs_protected >= 3);
+            Ok(())
+        }
+        .boxed()
+    };
+    let fixture = Fixture::new(access, 2).await;
+    // Groups of another width are there, and are superseded.
+    let before = ParityOptions {
+        packs: Some(2),
+        ..ParityOptions::default()
+    };
+    let made = fixture.repository.protect(&before, Arc::new(Quiet)).await;
+    assert!(made.expect("parity").groups_made > 1);
+    Scenario {
+        requests_min: 20,
+        ..fixture.scenario(name, protect, &[])
     }
 }

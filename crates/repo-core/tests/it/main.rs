@@ -6,6 +6,7 @@ mod delta_races;
 mod diff;
 mod fixture;
 mod gc;
+mod parity;
 mod repair;
 mod repository;
 mod requests;

@@ -122,14 +122,18 @@ impl Catalog {
         self.groups.is_empty() && self.unreadable.is_empty()
     }
 
-    /// Groups that protect, each no more than what is not protected by one before it: whole, and with
-    /// nothing but `live` packs.
-    pub(crate) fn sound(&self, live: &BTreeSet<PackId>) -> BTreeSet<GroupId> {
+    /// Groups that protect: whole, with nothing but `live` packs, and as `fits` wants them. One whose
+    /// packs are all in others before it is passed over.
+    pub(crate) fn sound(
+        &self,
+        live: &BTreeSet<PackId>,
+        fits: impl Fn(&Table) -> bool,
+    ) -> BTreeSet<GroupId> {
         let mut covered = BTreeSet::new();
         let mut sound = BTreeSet::new();
         for (id, group) in &self.groups {
             let whole = group.is_whole() && group.packs().all(|pack| live.contains(&pack));
-            if whole && group.packs().any(|pack| !covered.contains(&pack)) {
+            if whole && fits(&group.table) && group.packs().any(|pack| !covered.contains(&pack)) {
                 covered.extend(group.packs());
                 sound.insert(*id);
             }

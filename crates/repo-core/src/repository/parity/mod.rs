@@ -90,7 +90,8 @@ impl Repository {
     /// Requests: a list of `parity`, three reads a parity object, all packs of new groups once (again
     /// for every 48 MiB of parity), a put for each shard, and a delete for each that is superseded.
     /// Packs are protected as they are: what is damaged already stays so. Safe beside everything
-    /// else; two runs at once cost space until the next run.
+    /// else. Two runs at once may cost space until the next run, or parity if they were asked for
+    /// different numbers; never data.
     pub async fn protect(
         &self,
         options: &ParityOptions,
@@ -232,10 +233,10 @@ impl<'a> Run<'a> {
     /// Chooses the groups that stay, and returns the packs to be grouped.
     fn choose(&mut self) -> Vec<Wanted> {
         let live: BTreeSet<PackId> = self.live.iter().map(|(id, _)| *id).collect();
-        let mut kept = self.catalog.sound(&live);
         let asked = (self.report.packs, self.report.shards);
+        let fits = |table: &Table| (table.width, table.shards) == asked;
+        let mut kept = self.catalog.sound(&live, fits);
         let tables = |id: &GroupId| self.catalog.groups.get(id).map(|group| &group.table);
-        kept.retain(|id| tables(id).is_some_and(|table| (table.width, table.shards) == asked));
         let covered = |kept: &BTreeSet<GroupId>| -> BTreeSet<PackId> {
             let members = kept
                 .iter()

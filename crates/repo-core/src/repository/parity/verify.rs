@@ -41,7 +41,7 @@ pub(crate) fn verify(
             "{key}: only {there} of the {of} parity objects of its group are whole"
         ));
     }
-    let sound = catalog.sound(live);
+    let sound = catalog.sound(live, |_| true);
     let members = sound.iter().filter_map(|id| catalog.groups.get(id));
     let covered: BTreeSet<PackId> = members.flat_map(Group::packs).collect();
     let open = live.difference(&covered).count();
