@@ -140,8 +140,15 @@ fn fill(
     let key = pack::path(&member.id);
     part.clear();
     let stop = member.size.min(end);
+    let malformed = |why| {
+        let what = "pack";
+        Error::object(key.clone(), repo_format::Error::Malformed { what, why })
+    };
     if start < stop {
         repository.inner.storage.read(&key, start..stop, part)?;
+        if part.len() as u64 != stop - start {
+            return Err(malformed("it is shorter than the index says"));
+        }
     }
     let first = usize::try_from(start / BLOCK as u64).unwrap_or(usize::MAX);
     for (number, block) in (first..).zip(part.chunks(BLOCK)) {
@@ -149,14 +156,7 @@ fn fill(
         match member.hashes.get(number) {
             None => member.hashes.push(hash),
             Some(known) if *known == hash => {}
-            Some(_) => {
-                let why = "it is not what its parity was made of";
-                let what = "pack";
-                return Err(Error::object(
-                    key,
-                    repo_format::Error::Malformed { what, why },
-                ));
-            }
+            Some(_) => return Err(malformed("it is not what its parity was made of")),
         }
     }
     let len = usize::try_from(end - start).map_err(|_| Error::Internal { what: "span" })?;

@@ -125,8 +125,11 @@ fn damage_of(
         }
         Ok::<(), Error>(())
     };
-    if let Err(error) = read() {
-        return finding_or_fail(error).map(Some);
+    match read() {
+        Ok(()) => {}
+        // Others superseded it since it was listed.
+        Err(error) if error.is_lost() => return Ok(None),
+        Err(error) => return finding_or_fail(error).map(Some),
     }
     Ok(bad.first().map(|first| {
         let count = bad.len();

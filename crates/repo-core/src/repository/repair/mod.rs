@@ -285,7 +285,8 @@ impl Repair<'_> {
         let there: HashSet<PackId> = stored.iter().map(|(id, _)| *id).collect();
         let missing = named.difference(&there).copied();
         let missing: Vec<PackId> = missing.filter(|id| !condemned.contains(id)).collect();
-        let healed = |id: &PackId| self.healer.as_ref()?.size_of(id).map(|size| (*id, size));
+        let healer = self.healer.clone();
+        let healed = |id: &PackId| healer.as_ref()?.size_of(id).map(|size| (*id, size));
         let rebuilt: Vec<Stored> = missing.iter().filter_map(healed).collect();
         let missing = missing.into_iter().filter(|id| healed(id).is_none());
         let missing = missing.collect();
@@ -293,7 +294,8 @@ impl Repair<'_> {
         let looked_at: Vec<Stored> = stored
             .iter()
             .filter(|(id, _)| !condemned.contains(id) && (all || named.contains(id)))
-            .copied()
+            // One that was cut off is read as long as it was.
+            .map(|(id, size)| healed(id).unwrap_or((*id, *size)))
             .collect();
         let count = looked_at.len() as u64;
         self.report.packs = count;
