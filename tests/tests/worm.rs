@@ -15,6 +15,8 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
 use repo_core::{
     Access, CheckOptions, CreateOptions, ErrorKind, ForgetOptions, GroupBy, LockFor, LockMode,
     OpenOptions, Quiet, ReadData, Repository, SnapshotOptions, Store, plan_forget_ids,
+    Access, CheckOptions, CreateOptions, ErrorKind, LockFor, LockMode, OpenOptions, ParityOptions,
+    Quiet, ReadData, Repository, SnapshotOptions, Store,
 };
 use repo_testkit::data::{fill_tree, random};
 use repo_testkit::{AppendOnly, MemoryLocks, Seaweed};
@@ -432,4 +434,48 @@ async fn recover(attacker: &Attacker) {
             .await;
         assert!(matches!(status, 200..=299 | 403), "{status}");
     }
+}
+
+/// Parity is locked when it is made, renewed when it is looked after, and stays when others supersede
+/// it.
+#[tokio::test(flavor = "multi_thread")]
+async fn parity_is_locked_like_what_it_protects() {
+    let memory = Memory::new();
+    memory.create(30 * DAY_MS).await;
+    let source = memory.source("data");
+    fill_tree(&source, 1, 40).expect("a tree");
+    drop(memory.snapshot("warm", &source).await);
+    let protect = async |shards| {
+        drop(memory.locks.take_asked());
+        let repository = memory.open("warm").await;
+        let options = ParityOptions {
+            shards,
+            ..ParityOptions::default()
+        };
+        let report = repository.protect(&options, Arc::new(Quiet)).await;
+        (report.expect("parity"), memory.locks.take_asked())
+    };
+    let parity = |keys: &BTreeSet<String>| -> BTreeSet<String> {
+        let parity = keys.iter().filter(|key| key.starts_with("parity/"));
+        parity.cloned().collect()
+    };
+    let (made, asked) = protect(None).await;
+    let first = parity(&memory.keys().await);
+    assert_eq!((made.groups_made, first.len()), (1, 2));
+    assert_eq!(asked.into_iter().collect::<BTreeSet<_>>(), first);
+    let held = memory.locks.held();
+    let pack = packs(held.keys()).into_iter().next().expect("a pack");
+    for key in &first {
+        let (lock, of_pack) = (&held[key], &held[&pack]);
+        assert!(lock.until_ms >= of_pack.until_ms, "{lock:?} {of_pack:?}");
+    }
+    let (same, asked) = protect(None).await;
+    assert_eq!((same.groups_made, same.groups_kept), (0, 1));
+    assert_eq!(asked.into_iter().collect::<BTreeSet<_>>(), first);
+    let (other, _) = protect(Some(1)).await;
+    assert_eq!(
+        (other.groups_made, other.deleted, other.retained),
+        (1, 0, 2)
+    );
+    assert!(first.is_subset(&memory.keys().await));
 }

@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     /// Mend a damaged repository.
     Repair(repair::RepairArgs),
+    /// Make what makes up for damaged or lost packs without a second copy.
+    Parity(parity::ParityArgs),
     /// List and change the passwords that open the repository.
     Key(key::KeyArgs),
     /// Change the tags of snapshots, and protect them.

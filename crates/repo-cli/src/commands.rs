@@ -15,6 +15,7 @@ pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod pg;
+pub(crate) mod parity;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod snapshot;
@@ -48,6 +49,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Undo(args) => undo::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
         Command::Repair(args) => repair::run(context, args).await,
+        Command::Parity(args) => parity::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
         Command::Stats(args) => stats::run(context, args).await,

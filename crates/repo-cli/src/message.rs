@@ -21,6 +21,7 @@ mod gc;
 mod locks;
 mod mount;
 mod postgres;
+mod parity;
 mod repair;
 mod repository;
 mod table;
@@ -34,6 +35,7 @@ pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use mount::MountMessage;
 pub(crate) use postgres::{ClusterMessage, RelationMessage};
+pub(crate) use parity::ParitySummary;
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,

@@ -60,6 +60,8 @@ pub use repository::{
     ForgetOptions, Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LockFor, LogEntry, MaxUnused,
     OpenOptions, ReadData, RepairOptions, RepairReport, Repository, RepositoryStats, Reseal,
     Retired, RotateOptions, Rotated,
+    OpenOptions, ParityOptions, ParityReport, ReadData, RepairOptions, RepairReport, Repository,
+    RepositoryStats, Reseal, RotateOptions, Rotated,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,

@@ -69,6 +69,17 @@ pub(crate) const LOSSES_MAX: usize = 10_000;
 pub(crate) const LOSS_FILES_MAX: usize = 20;
 /// Snapshots that a check names for one damaged blob in one file; more are counted.
 pub(crate) const LOSS_SNAPSHOTS_MAX: usize = 20;
+/// Packs in a parity group, and its parity objects, unless somebody asks for other numbers.
+pub(crate) const PARITY_PACKS: u32 = 16;
+/// See [`PARITY_PACKS`].
+pub(crate) const PARITY_SHARDS: u32 = 2;
+/// Blocks of each pack of a group that are read and coded at once, of 64 KiB each.
+pub(crate) const PARITY_SPAN_BLOCKS: u64 = 8;
+/// Parity objects of one group built at once, in bytes; at least one is.
+pub(crate) const PARITY_BUFFER: u64 = 48 << 20;
+/// A parity group that is not whole is left alone for so long, in milliseconds: it may be being
+/// written. Patience only; nothing rests on it.
+pub(crate) const PARITY_GRACE_MS: i64 = 60 * 60 * 1000;
 /// Pack directories a repair reads at once.
 pub(crate) const REPAIR_DIRECTORIES: usize = 16;
 /// Bytes of a pack without a directory that are searched for a segment at once.

@@ -5,18 +5,19 @@ use std::collections::BTreeSet;
 
 use crate::seal::{HEADER_LEN, ObjectKind, TAG_LEN};
 use crate::secrets::{BlobKind, Cipher};
-use crate::{Codec, commit, config, index, keyslot, limits, pack};
+use crate::{Codec, commit, config, index, keyslot, limits, pack, parity};
 
 const DOCUMENT: &str = include_str!("../../../docs/format.md");
 
 /// Every source file whose head or records the document repeats.
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 11] = [
     ("commit.rs", include_str!("commit.rs")),
     ("config.rs", include_str!("config.rs")),
     ("content.rs", include_str!("content.rs")),
     ("index.rs", include_str!("index.rs")),
     ("keyslot.rs", include_str!("keyslot.rs")),
     ("pack.rs", include_str!("pack.rs")),
+    ("parity.rs", include_str!("parity.rs")),
     ("seal.rs", include_str!("seal.rs")),
     ("secrets.rs", include_str!("secrets.rs")),
     ("segment.rs", include_str!("segment.rs")),
@@ -170,6 +171,8 @@ fn limits_are_the_documented_ones() {
         ("SEGMENT_RAW_MAX", limits::SEGMENT_RAW_MAX as u64),
         ("SEGMENT_CHUNKS_MAX", limits::SEGMENT_CHUNKS_MAX as u64),
         ("PACK_MAX", limits::PACK_MAX),
+        ("PARITY_PACKS_MAX", limits::PARITY_PACKS_MAX.into()),
+        ("PARITY_SHARDS_MAX", limits::PARITY_SHARDS_MAX.into()),
         ("DIRECTORY_RAW_MAX", limits::DIRECTORY_RAW_MAX as u64),
         ("INDEX_ENTRIES_MAX", limits::INDEX_ENTRIES_MAX as u64),
         ("INDEX_MAX", limits::INDEX_MAX),
@@ -217,12 +220,14 @@ fn magics_and_paths_are_the_documented_ones() {
         ("index", ObjectKind::Index),
         ("commit", ObjectKind::Commit),
         ("checkpoint", ObjectKind::Checkpoint),
+        ("parity", ObjectKind::Parity),
     ];
     let paths = [
         pack::path(&crate::PackId([0; 32])),
         index::path(&crate::IndexId([0; 32])),
         commit::path(0),
         commit::checkpoint_path(0),
+        parity::path(&crate::ParityId([0; 32])),
     ];
     let shape = |path: &str| {
         path.replace(&"0".repeat(64), "<64 hex>")
@@ -240,6 +245,7 @@ fn magics_and_paths_are_the_documented_ones() {
         pack::SEGMENT_MAGIC,
         pack::TRAILER_MAGIC,
         index::TRAILER_MAGIC,
+        parity::TRAILER_MAGIC,
     ] {
         let magic = std::str::from_utf8(magic).unwrap();
         assert!(DOCUMENT.contains(&format!("magic \"{magic}\"")));
@@ -251,6 +257,11 @@ fn magics_and_paths_are_the_documented_ones() {
 #[test]
 fn numbers_in_the_text_are_those_of_the_code() {
     let entry = 22;
+    assert!(DOCUMENT.contains(&format!(
+        "`{HEADER_LEN} + n * ({} + {TAG_LEN})`",
+        parity::BLOCK
+    )));
+    assert!(DOCUMENT.contains(&format!("at most {} bytes", parity::TABLE_MAX)));
     assert!(DOCUMENT.contains(&format!("up to {} entries", index::BLOCK_ENTRIES)));
     assert!(DOCUMENT.contains(&format!(
         "`{HEADER_LEN} + n * ({} * {entry} + {TAG_LEN})`",
@@ -304,5 +315,5 @@ fn diagrams_are_the_same_in_both_places() {
             count += 1;
         }
     }
-    assert_eq!(count, 9, "a source file lost its diagram");
+    assert_eq!(count, 10, "a source file lost its diagram");
 }

@@ -77,6 +77,11 @@ id!(
     32
 );
 id!(
+    /// Name of a parity object: BLAKE3 of its header, which holds a random salt.
+    ParityId,
+    32
+);
+id!(
     /// Name of an index object: BLAKE3 of its header, which holds a random salt.
     IndexId,
     32

@@ -20,6 +20,7 @@ pub mod keyslot;
 mod kind;
 pub mod limits;
 pub mod pack;
+pub mod parity;
 #[cfg(test)]
 mod sample;
 mod seal;
@@ -33,7 +34,9 @@ pub use compress::{Compressor, Decompressor, Texture};
 pub use content::{Content, Extent, decode_extents, encode_extents};
 pub use error::Error;
 pub use filter::KeyFilter;
-pub use id::{BlobId, BlobKey, IndexId, KeyId, PackId, RepositoryId, SessionId, SnapshotId};
+pub use id::{
+    BlobId, BlobKey, IndexId, KeyId, PackId, ParityId, RepositoryId, SessionId, SnapshotId,
+};
 pub use kind::ErrorKind;
 pub use seal::{HEADER_LEN, Header, ObjectKind, Opener, Sealer, TAG_LEN};
 pub use secrets::{BlobKind, Cipher, Epoch, KeyRing, Secrets, random_array};

@@ -8,6 +8,10 @@ pub const SEGMENT_RAW_MAX: usize = 8 << 20;
 pub const SEGMENT_CHUNKS_MAX: usize = 16_384;
 /// Longest pack, in bytes: offsets are `u32`.
 pub const PACK_MAX: u64 = 512 << 20;
+/// Most packs in one group that shares parity.
+pub const PARITY_PACKS_MAX: u32 = 32;
+/// Most parity objects of one group.
+pub const PARITY_SHARDS_MAX: u32 = 16;
 /// Longest raw pack directory, in bytes.
 pub const DIRECTORY_RAW_MAX: usize = 256 << 20;
 /// Most entries in one index object.

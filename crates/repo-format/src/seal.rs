@@ -1,7 +1,7 @@
 //! Sealing of object bodies: one header per object, one subkey per header, counter nonces.
 //!
 //! ```text
-//! offset  len  header of a pack, index, commit or checkpoint
+//! offset  len  header of a pack, index, commit, checkpoint or parity object
 //!      0    8  magic (by object kind)
 //!      8    1  format version, 1
 //!      9    1  cipher
@@ -41,6 +41,8 @@ pub enum ObjectKind {
     Commit,
     /// The sum of all log entries up to a number.
     Checkpoint,
+    /// What makes up for lost packs.
+    Parity,
 }
 
 impl ObjectKind {
@@ -52,6 +54,7 @@ impl ObjectKind {
             Self::Index => b"REPOindx",
             Self::Commit => b"REPOcmit",
             Self::Checkpoint => b"REPOckpt",
+            Self::Parity => b"REPOpari",
         }
     }
 
@@ -61,6 +64,7 @@ impl ObjectKind {
             Self::Index => "index object",
             Self::Commit => "commit",
             Self::Checkpoint => "checkpoint",
+            Self::Parity => "parity object",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! An operation is one entry of `scenarios`; how it is stopped and judged is in `driver`.
 
 mod collection;
+mod copies;
 mod driver;
 mod scenarios;
 

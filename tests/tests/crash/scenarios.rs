@@ -11,13 +11,15 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use repo_core::{
-    Access, CreateOptions, ErrorKind, Quiet, Repository, Result, SnapshotOptions, Store,
+    Access, CreateOptions, ErrorKind, ParityOptions, Quiet, Repository, Result, RotateOptions,
+    SnapshotOptions, Store,
 };
 use repo_testkit::data::{random, text};
 use repo_tests::describe::{self, Described};
 use tempfile::TempDir;
 
 use super::collection;
+use super::copies;
 use super::driver::{Client, Scenario, State};
 
 const FIRST: (&str, &str) = ("first", "correct horse");
@@ -42,7 +44,10 @@ pub(crate) async fn all() -> Vec<Scenario> {
         key_add("key add", &sealed).await,
         key_remove("key remove", &sealed).await,
         key_change("key change", &sealed).await,
+        key_rotate("key rotation", &sealed).await,
+        parity("parity", &plain).await,
     ];
+    all.extend(copies::all().await);
     all.extend(collection::all().await);
     all
 }
@@ -52,13 +57,13 @@ pub(crate) struct Fixture {
     pub(crate) place: TempDir,
     pub(crate) memory: Arc<InMemory>,
     pub(crate) repository: Repository,
-    versions: Vec<Described>,
+    pub(crate) versions: Vec<Described>,
     /// Versions that snapshots hold.
     held: Vec<usize>,
     access: Access,
 }
 
-fn options() -> CreateOptions {
+pub(crate) fn options() -> CreateOptions {
     CreateOptions {
         label: FIRST.0.to_owned(),
         segment_size: Some(32 << 10),
@@ -148,6 +153,7 @@ impl Fixture {
             tidies: false,
             access: self.access,
             known: Some(self.repository),
+            other: None,
             passwords: &[],
             versions: self.versions,
             place: self.place,
@@ -183,6 +189,7 @@ fn init(name: &'static str, access: &Access) -> Scenario {
         tidies: false,
         access: access.clone(),
         known: None,
+        other: None,
         passwords: &[],
         versions: Vec::new(),
         place: TempDir::new().expect("a directory"),
@@ -297,5 +304,62 @@ async fn key_change(name: &'static str, access: &Access) -> Scenario {
     Scenario {
         passwords: &[FIRST, SECOND],
         ..fixture.scenario(name, change, &[add_label, remove_label])
+    }
+}
+
+/// Slots beside the old one, the commit that begins the epoch, slots that name it, and the end of all
+/// others.
+async fn key_rotate(name: &'static str, access: &Access) -> Scenario {
+    let rotate = |client: Client| {
+        async move {
+            let repository = client.open().await?;
+            let options = RotateOptions::default();
+            let rotated = repository.rotate_key(FIRST.1.as_bytes(), &options).await?;
+            assert_eq!(rotated.left, []);
+            Ok(())
+        }
+        .boxed()
+    };
+    let fixture = Fixture::new(access, 1).await;
+    let steps: &'static [fn(&mut State)] = &[
+        |state| state.keys = vec![FIRST.0.to_owned(); 2],
+        |state| state.keys = vec![FIRST.0.to_owned(); 3],
+        |state| state.keys = vec![FIRST.0.to_owned()],
+    ];
+    Scenario {
+        requests_min: 10,
+        // With the password each time: who has the old keys at hand is to open it again.
+        known: None,
+        ..fixture.scenario(name, rotate, steps)
+    }
+}
+
+/// Nothing that snapshots need is touched. Done again, all packs are protected.
+async fn parity(name: &'static str, access: &Access) -> Scenario {
+    let protect = |client: Client| {
+        async move {
+            let repository = client.open().await?;
+            let options = ParityOptions {
+                packs: Some(3),
+                ..ParityOptions::default()
+            };
+            let made = repository.protect(&options, Arc::new(Quiet)).await?;
+            assert_eq!(made.packs_unfit, 0);
+            assert!(made.packs_protected >= 3);
+            Ok(())
+        }
+        .boxed()
+    };
+    let fixture = Fixture::new(access, 2).await;
+    // Groups of another width are there, and are superseded.
+    let before = ParityOptions {
+        packs: Some(2),
+        ..ParityOptions::default()
+    };
+    let made = fixture.repository.protect(&before, Arc::new(Quiet)).await;
+    assert!(made.expect("parity").groups_made > 1);
+    Scenario {
+        requests_min: 20,
+        ..fixture.scenario(name, protect, &[])
     }
 }

@@ -104,6 +104,17 @@ pub(crate) async fn run(context: &Context, args: GcArgs) -> Result<Exit, Failure
     Ok(match report.refused.len() {
         0 => Exit::Ok,
         _ => Exit::Partly,
+    let parity = report.parity.as_ref();
+    context.show_findings(parity.map_or(&[], |parity| &parity.findings))?;
+    context
+        .output
+        .show(&GcSummary::new(&report, args.dry_run))?;
+    let unfit = parity.map_or(0, |parity| parity.packs_unfit);
+    Ok(match (unfit, report.refused.len()) {
+        (0, 0) => Exit::Ok,
+        (0, _) => Exit::Partly,
+        // What helps to rebuild them stays.
+        _ => Exit::Damage,
     })
 }
 

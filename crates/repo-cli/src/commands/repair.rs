@@ -43,6 +43,9 @@ enum What {
     /// Rebuild damaged index objects from packs, and take out of packs with damaged directories
     /// what can be read.
     Index,
+    /// Read all data, and rebuild packs that are damaged or lost from the parity that `repo parity`
+    /// made.
+    Parity,
 }
 
 pub(crate) async fn run(context: &Context, args: RepairArgs) -> Result<Exit, Failure> {
@@ -65,6 +68,11 @@ pub(crate) async fn run(context: &Context, args: RepairArgs) -> Result<Exit, Fai
         ..RepairOptions::default()
     };
     let report = match other {
+        None if matches!(args.what, Some(What::Parity)) => {
+            options.action = context.action("repair parity")?;
+            let report = repository.repair_parity(&options, context.progress());
+            report.await?
+        }
         None => {
             let report = repository.repair_index(&options, context.progress());
             report.await?

@@ -204,6 +204,43 @@ fn a_damaged_index_and_a_damaged_directory_are_repaired() {
 }
 
 #[test]
+fn damage_heals_by_parity_alone() {
+    let (home, _) = sample();
+    let dry = home.ok(["parity", "--shards", "1", "-n"]);
+    assert!(dry.starts_with("dry run, nothing written: "), "{dry}");
+    assert!(!home.path("repository/parity").exists());
+    let made = home.ok(["parity", "--shards", "1"]);
+    assert!(
+        made.contains("in 1 group of up to 16 packs, any 1 of which"),
+        "{made}"
+    );
+    home.fails(1, ["parity", "--packs", "33"]);
+    let pack = victim(&home);
+    flip(&pack, 200_000);
+    home.run(["check", "--read-data"]).expect(20);
+    // Another number of shards would make the group anew: what is damaged is not protected.
+    home.run(["parity", "--shards", "2"]).expect(20);
+    let dry = home.ok(["repair", "parity", "--dry-run"]);
+    assert!(dry.contains("1 harmed and 1 of these replaced"), "{dry}");
+    let messages = home.json(["repair", "parity"]);
+    let summary = messages.last().expect("a summary");
+    assert_eq!(
+        (&summary["packs_replaced"], &summary["damage"]),
+        (&1.into(), &0.into())
+    );
+    home.ok(["parity"]);
+    home.ok(["check", "--read-data"]);
+    home.ok(["restore", "latest", "target"]);
+    assert_eq!(tree(&home.path("target")), tree(&home.path("data")));
+    assert!(pack.exists(), "nothing is deleted");
+    assert!(home.ok(["log"]).contains("repair parity"));
+    let lost = victim(&home);
+    std::fs::remove_file(&lost).expect("a pack");
+    home.ok(["repair", "parity"]);
+    home.ok(["check", "--read-data"]);
+}
+
+#[test]
 fn lost_data_is_taken_from_another_repository() {
     let (mut home, _) = sample();
     home.set("REPO_TO_PASSWORD", "another");

@@ -115,6 +115,7 @@ fn every_message_is_documented_and_seen() {
     home.ok(["-r", "copies", "init", "--no-encryption"]);
     note(home.json(["copy", "--to", "copies"]));
     note(home.json(["repair", "index"]));
+    note(home.json(["parity"]));
     note(home.json(["check", "--locks"]));
     note(home.json(["tag", "--add", "x", "latest"]));
     note(home.json(["forget", "--keep-last", "1"]));

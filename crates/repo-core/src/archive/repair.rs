@@ -69,7 +69,7 @@ impl Repository {
                 search.run()
             };
             let recover = Some(&mut recover as _);
-            repository.repair(&options, &*progress, (&stored, &harmed), recover)
+            repository.repair(&options, &*progress, (&stored, &harmed), None, recover)
         })
         .await
     }

@@ -20,7 +20,7 @@ use crate::limits::FINDINGS_MAX;
 use crate::progress::{Finding, Progress};
 use crate::repository::index::{Described, Examiner, IndexSet, Location};
 use crate::repository::segments::SegmentReader;
-use crate::repository::{Repository, State};
+use crate::repository::{Repository, State, parity};
 
 use packs::PackFacts;
 
@@ -122,7 +122,7 @@ impl Findings {
         self.add(Finding::damage(None, message));
     }
 
-    fn note(&self, message: impl Into<String>) {
+    pub(crate) fn note(&self, message: impl Into<String>) {
         self.add(Finding {
             severity: crate::progress::Severity::Note,
             path: None,
@@ -253,7 +253,7 @@ impl Examined {
 impl Repository {
     /// Verifies everything below the trees. Reads the log anew.
     ///
-    /// Requests: one list each of `log`, `keys`, `index` and `packs`; one get per key slot, commit
+    /// Requests: one list each of `log`, `keys`, `index`, `packs` and `parity`; one get per key slot, commit
     /// since the newest checkpoint and index object; two reads per pack, and one more per 2 MiB of
     /// each pack whose data is read. Memory: 13 bytes an index entry at most, 72 a pack, the
     /// directories of six packs, and 45 MiB.
@@ -289,16 +289,24 @@ impl Repository {
             .blocking(move |repository| examine_index(repository, &read, &told))
             .await?;
         report.packs = facts.len() as u64;
-        packs::check(self, options, &findings, index, facts, report)
-            .await
-            .map(|done| Examined {
-                state,
-                index: done.index,
-                reader: done.reader,
-                damage: done.damage,
-                findings,
-                report: done.report,
-            })
+        let done = packs::check(self, options, &findings, index, facts, report).await?;
+        let (told, index) = (Arc::clone(&findings), Arc::clone(&done.index));
+        let (gone, all) = (state.gone(), options.read_data == ReadData::All);
+        let verified = self.blocking(move |repository| {
+            let packs = index.packs().into_iter().map(|(id, _)| id);
+            let live = packs.filter(|id| !gone.contains(id)).collect();
+            parity::verify(repository, &told, &live, all)
+        });
+        let mut report = done.report;
+        report.bytes_read += verified.await?;
+        Ok(Examined {
+            state,
+            index: done.index,
+            reader: done.reader,
+            damage: done.damage,
+            findings,
+            report,
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 mod builder;
 mod verify;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use repo_format::commit::IndexRef;
@@ -361,6 +362,15 @@ impl IndexSet {
         packs.sort_unstable();
         packs.dedup();
         packs
+    }
+
+    /// The packs described, each once, those of one index object side by side.
+    pub(crate) fn packs_by_object(&self) -> Vec<(PackId, u64)> {
+        let mut seen = HashSet::new();
+        let objects = self.objects();
+        let packs = objects.iter().flat_map(|object| &object.tail.packs);
+        let fresh = packs.filter(|pack| seen.insert(pack.id));
+        fresh.map(|pack| (pack.id, pack.size)).collect()
     }
 
     /// Sum over live index objects: blobs, and raw bytes of their segments.

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use repo_format::IndexId;
@@ -15,6 +16,7 @@ use repo_store::Store;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use crate::repository::parity::Healer;
 
 /// A store, the runtime its requests run on, and the place for cached copies.
 #[derive(Clone)]
@@ -22,6 +24,8 @@ pub(crate) struct Storage {
     store: Store,
     runtime: Handle,
     cache: Option<PathBuf>,
+    /// Reads some objects in its own way.
+    healer: Option<Arc<Healer>>,
 }
 
 impl Storage {
@@ -30,6 +34,15 @@ impl Storage {
             store,
             runtime,
             cache,
+            healer: None,
+        }
+    }
+
+    /// The same storage, with packs that `healer` knows read through their parity.
+    pub(crate) fn healing(&self, healer: Arc<Healer>) -> Self {
+        Self {
+            healer: Some(healer),
+            ..self.clone()
         }
     }
 
@@ -78,6 +91,11 @@ impl Storage {
     pub(crate) fn read(&self, key: &str, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<()> {
         let len = usize::try_from(range.end.saturating_sub(range.start))
             .map_err(|_| Error::Internal { what: "range" })?;
+        if let Some(healer) = &self.healer
+            && healer.read(key, range.clone(), buffer)?
+        {
+            return Ok(());
+        }
         if let Some(path) = self.store.local_path(key)
             && let Ok(file) = File::open(path)
         {

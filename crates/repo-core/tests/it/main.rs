@@ -7,6 +7,7 @@ mod diff;
 mod fixture;
 mod gc;
 mod reader;
+mod parity;
 mod repair;
 mod repository;
 mod requests;

@@ -14,12 +14,12 @@ use repo_core::{
 };
 use repo_testkit::data::{Random, fill_tree, random};
 
-struct Sample {
-    store: Store,
-    held: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Sample {
+    pub(crate) store: Store,
+    pub(crate) held: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-async fn held(repository: &Repository) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) async fn held(repository: &Repository) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut held = Vec::new();
     for known in repository.snapshots() {
         let found = Arc::new(Mutex::new(Vec::new()));
@@ -43,7 +43,7 @@ async fn held(repository: &Repository) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 impl Sample {
     /// Three snapshots, with deltas among their chunks.
-    async fn new(access: &Access) -> Self {
+    pub(crate) async fn new(access: &Access) -> Self {
         let files = tempfile::tempdir().unwrap();
         fill_tree(files.path(), 3, 30).unwrap();
         let relation = files.path().join("base/5/16384");
@@ -70,19 +70,19 @@ impl Sample {
         Self { store, held }
     }
 
-    async fn open(&self, access: &Access) -> Repository {
+    pub(crate) async fn open(&self, access: &Access) -> Repository {
         let options = OpenOptions::default();
         let opened = Repository::open(self.store.clone(), access, &options).await;
         opened.unwrap()
     }
 
-    async fn keys(&self, prefix: &str) -> Vec<String> {
+    pub(crate) async fn keys(&self, prefix: &str) -> Vec<String> {
         let listed = self.store.list(prefix, None).await;
         let keys: Vec<_> = listed.try_collect().await.unwrap();
         keys.into_iter().map(|info| info.key).collect()
     }
 
-    async fn harm(&self, key: &str, harm: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) async fn harm(&self, key: &str, harm: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = self.store.get(key, 1 << 30).await.unwrap().to_vec();
         harm(&mut bytes);
         self.store.delete(key).await.unwrap();
@@ -91,7 +91,7 @@ impl Sample {
     }
 }
 
-async fn take(repository: &Repository, source: &Path) {
+pub(crate) async fn take(repository: &Repository, source: &Path) {
     let options = SnapshotOptions {
         force: true,
         ..SnapshotOptions::default()
@@ -107,7 +107,7 @@ async fn repair(repository: &Repository) -> RepairReport {
     done.unwrap()
 }
 
-async fn damage(repository: &Repository) -> Vec<String> {
+pub(crate) async fn damage(repository: &Repository) -> Vec<String> {
     let options = CheckOptions {
         read_data: ReadData::All,
     };

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::limits::{GC_ATTEMPTS, GC_ROUND_BYTES};
 use crate::progress::Progress;
 use crate::repository::index::IndexSet;
-use crate::repository::{Repository, Session, State, Written, new_session};
+use crate::repository::{Repository, Session, State, Written, new_session, parity};
 
 /// Marks in [`Live`] all blobs that the trees below some roots reach, and returns the packs in which
 /// something was marked that was not before. Given by who knows trees.
@@ -53,7 +53,15 @@ pub(crate) fn collect(
         }
         overtaken += 1;
     }
-    sweep(repository, options, &foreseen, &mut report, progress)?;
+    let mut held = BTreeSet::new();
+    if !options.dry_run && !progress.cancelled() {
+        // What stays must not lean on what goes.
+        if let Some(protected) = parity::keep_up(repository, progress)? {
+            held = protected.held;
+            report.parity = Some(protected.report);
+        }
+    }
+    sweep(repository, options, &foreseen, &held, &mut report, progress)?;
     if progress.cancelled() {
         return Err(Error::Cancelled);
     }

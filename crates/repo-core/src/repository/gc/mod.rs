@@ -15,6 +15,8 @@ mod reseal;
 mod rewrite;
 mod sweep;
 
+use crate::repository::ParityReport;
+
 pub(crate) use collect::{Mark, collect};
 pub(crate) use live::{Live, Place};
 
@@ -143,4 +145,7 @@ pub struct GcReport {
     pub locked_until_ms: Option<i64>,
     /// Condemned packs and removed index objects that the store did not let go for another reason.
     pub refused: Vec<(String, String)>,
+    /// What was done for parity, where the repository has some. Packs that help to rebuild a damaged
+    /// one wait, too.
+    pub parity: Option<ParityReport>,
 }

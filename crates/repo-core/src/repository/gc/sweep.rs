@@ -135,19 +135,21 @@ impl Foreseen {
     }
 }
 
-/// Deletes what is due, and says so in the log.
+/// Deletes what is due, and says so in the log. Packs of `held` stay, whatever their grace: one that is
+/// damaged may have to be rebuilt with them.
 pub(super) fn sweep(
     repository: &Repository,
     options: &GcOptions,
     foreseen: &Foreseen,
+    held: &BTreeSet<PackId>,
     report: &mut GcReport,
     progress: &dyn Progress,
 ) -> Result<()> {
     let state = repository.state();
     let due = if options.dry_run {
-        due(repository, &foreseen.after(&state)?, options)?
+        due(repository, &foreseen.after(&state)?, options, held)?
     } else {
-        due(repository, &state, options)?
+        due(repository, &state, options, held)?
     };
     report.waiting = super::Amount::of(due.waiting.iter().copied());
     report.waiting_until_ms = due.waiting_until_ms;
@@ -210,7 +212,12 @@ pub(super) fn sweep(
 }
 
 /// Condemned packs whose grace is over, and index objects that are not live and of use to nobody.
-fn due(repository: &Repository, state: &State, options: &GcOptions) -> Result<Due> {
+fn due(
+    repository: &Repository,
+    state: &State,
+    options: &GcOptions,
+    held: &BTreeSet<PackId>,
+) -> Result<Due> {
     let mut newest = i64::MIN;
     let mut indexes = Vec::new();
     let storage = &repository.inner.storage;
@@ -255,7 +262,9 @@ fn due(repository: &Repository, state: &State, options: &GcOptions) -> Result<Du
             }
         };
         let size = sizes.get(id).copied().unwrap_or(0);
-        if time <= now.saturating_sub(options.reader_grace_ms) {
+        if held.contains(id) {
+            waiting.insert(*id, size);
+        } else if time <= now.saturating_sub(options.reader_grace_ms) {
             packs.push((*id, size));
         } else {
             waiting.insert(*id, size);

@@ -21,6 +21,7 @@ use crate::limits::REPAIR_DIRECTORIES;
 use crate::progress::{Finding, Progress};
 use crate::repository::check::finding_or_fail;
 use crate::repository::index::{Described, Examiner, IndexSet};
+use crate::repository::parity::Healer;
 use crate::repository::segments::SegmentReader;
 use crate::repository::{Gone, Repository, State, new_session};
 
@@ -92,7 +93,7 @@ impl Repository {
         let stored = self.stored_packs().await?;
         let options = options.clone();
         self.blocking(move |repository| {
-            repository.repair(&options, &*progress, (&stored, &[]), None)
+            repository.repair(&options, &*progress, (&stored, &[]), None, None)
         })
         .await
     }
@@ -108,20 +109,26 @@ impl Repository {
         Ok(stored)
     }
 
-    /// Repairs the index, and packs that are known to be harmed. `recover` is asked for what they
-    /// no longer hold. Blocks.
+    /// Repairs the index, and packs that are known to be harmed. They are read through `healer`, and
+    /// `recover` is asked for what they no longer hold. Blocks.
     pub(crate) fn repair(
         &self,
         options: &RepairOptions,
         progress: &dyn Progress,
         (stored, harmed): (&[Stored], &[PackId]),
+        healer: Option<Arc<Healer>>,
         recover: Option<Recover<'_>>,
     ) -> Result<RepairReport> {
+        let storage = match &healer {
+            Some(healer) => self.inner.storage.healing(Arc::clone(healer)),
+            None => self.inner.storage.clone(),
+        };
         let repair = Repair {
             repository: self,
             state: self.state(),
             session: new_session()?,
-            reader: SegmentReader::new(self.inner.storage.clone(), Arc::clone(&self.inner.ring)),
+            reader: SegmentReader::new(storage, Arc::clone(&self.inner.ring)),
+            healer,
             options,
             progress,
             sound: Vec::new(),
@@ -148,7 +155,9 @@ struct Repair<'a> {
     repository: &'a Repository,
     state: Arc<State>,
     session: SessionId,
+    /// Reads harmed packs as they were, as far as that is known.
     reader: SegmentReader,
+    healer: Option<Arc<Healer>>,
     options: &'a RepairOptions,
     progress: &'a dyn Progress,
     /// Index objects without damage, and the packs they name.
@@ -275,12 +284,18 @@ impl Repair<'_> {
             .collect();
         let there: HashSet<PackId> = stored.iter().map(|(id, _)| *id).collect();
         let missing = named.difference(&there).copied();
-        let missing = missing.filter(|id| !condemned.contains(id)).collect();
+        let missing: Vec<PackId> = missing.filter(|id| !condemned.contains(id)).collect();
+        let healer = self.healer.clone();
+        let healed = |id: &PackId| healer.as_ref()?.size_of(id).map(|size| (*id, size));
+        let rebuilt: Vec<Stored> = missing.iter().filter_map(healed).collect();
+        let missing = missing.into_iter().filter(|id| healed(id).is_none());
+        let missing = missing.collect();
         let all = !self.removed.is_empty();
         let looked_at: Vec<Stored> = stored
             .iter()
             .filter(|(id, _)| !condemned.contains(id) && (all || named.contains(id)))
-            .copied()
+            // One that was cut off is read as long as it was.
+            .map(|(id, size)| healed(id).unwrap_or((*id, *size)))
             .collect();
         let count = looked_at.len() as u64;
         self.report.packs = count;
@@ -311,6 +326,7 @@ impl Repair<'_> {
             }
             self.progress.advance(0, batch.len() as u64);
         }
+        harmed.extend(rebuilt);
         self.report.packs_harmed = harmed.len() as u64;
         self.progress.finish();
         Ok(Found {

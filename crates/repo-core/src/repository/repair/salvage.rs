@@ -102,8 +102,7 @@ impl Salvage {
         // Without the header no segment opens.
         repair.reader.opener(&id)?;
         let (mut buffers, mut decoded) = (ReadBuffers::default(), DecodedSegment::default());
-        let storage = &repair.repository.inner.storage;
-        scan(storage, id, size, &mut |address, sealed| {
+        scan(repair.reader.storage(), id, size, &mut |address, sealed| {
             repair.proceed()?;
             let place = (id, address.offset);
             if self.segments.contains(&place) {
