@@ -14,9 +14,8 @@ use object_store::signer::{SignedUrlOptions, Signer};
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
 use repo_core::{
     Access, CheckOptions, CreateOptions, ErrorKind, ForgetOptions, GroupBy, LockFor, LockMode,
-    OpenOptions, Quiet, ReadData, Repository, SnapshotOptions, Store, plan_forget_ids,
-    Access, CheckOptions, CreateOptions, ErrorKind, LockFor, LockMode, OpenOptions, ParityOptions,
-    Quiet, ReadData, Repository, SnapshotOptions, Store,
+    OpenOptions, ParityOptions, Quiet, ReadData, Repository, SnapshotOptions, Store,
+    plan_forget_ids,
 };
 use repo_testkit::data::{fill_tree, random};
 use repo_testkit::{AppendOnly, MemoryLocks, Seaweed};

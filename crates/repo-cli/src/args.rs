@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, dump, find, forget, gc, init, key, log, ls, mount, pg, repair, restore, snapshot, snapshots, stats, table, tag, tui, undo,
+    cat, check, completions, copy, diff, dump, find, forget, gc, init, key, log, ls, mount, parity,
+    pg, repair, restore, snapshot, snapshots, stats, table, tag, tui, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 
@@ -177,7 +178,9 @@ mod tests {
     #[test]
     fn help_speaks_with_one_voice() {
         fn look_at(command: &clap::Command) {
-            let texts = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            let texts = command
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set());
             let texts = texts.map(|argument| (argument.get_id().as_str(), argument.get_help()));
             for (name, help) in texts.chain([("", command.get_about())]) {
                 let help = help.map(ToString::to_string).unwrap_or_default();

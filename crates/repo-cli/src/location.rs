@@ -102,16 +102,11 @@ impl Context {
 
     /// Opens the repository as it was at a commit, read-only.
     pub(crate) async fn open_at(&self, at: Option<u64>) -> Result<Repository, Failure> {
-        let repository = self.unlock(at).await?;
+        let (repository, _) = self.unlock(at).await?;
         if at.is_none() {
             // A command that opens it twice knows it by the first.
             self.repository.set(repository.clone()).ok();
         }
-        Ok(repository)
-    }
-
-    async fn unlock(&self, at: Option<u64>) -> Result<Repository, Failure> {
-        let (repository, _) = self.unlock(at).await?;
         Ok(repository)
     }
 

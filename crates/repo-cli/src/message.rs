@@ -20,8 +20,8 @@ mod forget;
 mod gc;
 mod locks;
 mod mount;
-mod postgres;
 mod parity;
+mod postgres;
 mod repair;
 mod repository;
 mod table;
@@ -34,8 +34,8 @@ pub(crate) use forget::{ForgetMessage, ForgetSummary};
 pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use mount::MountMessage;
-pub(crate) use postgres::{ClusterMessage, RelationMessage};
 pub(crate) use parity::ParitySummary;
+pub(crate) use postgres::{ClusterMessage, RelationMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,

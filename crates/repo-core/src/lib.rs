@@ -58,10 +58,8 @@ pub use repo_store::{LockMode, Store};
 pub use repository::{
     Access, Amount, AttributeChange, CheckOptions, CheckReport, Coverage, CreateOptions, Cutting,
     ForgetOptions, Forgotten, GcOptions, GcReport, KeyEpoch, KeyInfo, LockFor, LogEntry, MaxUnused,
-    OpenOptions, ReadData, RepairOptions, RepairReport, Repository, RepositoryStats, Reseal,
-    Retired, RotateOptions, Rotated,
     OpenOptions, ParityOptions, ParityReport, ReadData, RepairOptions, RepairReport, Repository,
-    RepositoryStats, Reseal, RotateOptions, Rotated,
+    RepositoryStats, Reseal, Retired, RotateOptions, Rotated,
 };
 pub use retention::{
     Calendar, ForgetGroup, ForgetPlan, GroupBy, GroupKey, KeepCount, KeepReason, KeepSpan, Period,

@@ -100,15 +100,9 @@ pub(crate) async fn run(context: &Context, args: GcArgs) -> Result<Exit, Failure
     context.cancel.take_time();
     let report = repository.gc(&options, progress).await.map_err(failure)?;
     show_refused(context, &report)?;
-    context.output.show(&GcSummary::new(&report, &options))?;
-    Ok(match report.refused.len() {
-        0 => Exit::Ok,
-        _ => Exit::Partly,
     let parity = report.parity.as_ref();
     context.show_findings(parity.map_or(&[], |parity| &parity.findings))?;
-    context
-        .output
-        .show(&GcSummary::new(&report, args.dry_run))?;
+    context.output.show(&GcSummary::new(&report, &options))?;
     let unfit = parity.map_or(0, |parity| parity.packs_unfit);
     Ok(match (unfit, report.refused.len()) {
         (0, 0) => Exit::Ok,

@@ -35,6 +35,20 @@ enum Action {
     Check(check::CheckArgs),
 }
 
+impl PgArgs {
+    /// What the command is called in the figures.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self.action {
+            Action::Snapshot(_) => "pg snapshot",
+            Action::Restore(_) => "pg restore",
+            Action::Info(_) => "pg info",
+            Action::ArchivePush(_) => "pg archive-push",
+            Action::ArchiveGet(_) => "pg archive-get",
+            Action::Check(_) => "pg check",
+        }
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: PgArgs) -> Result<Exit, Failure> {
     match args.action {
         Action::Snapshot(args) => snapshot::run(context, args).await,

@@ -48,6 +48,20 @@ struct LakeArgs {
     options: Vec<(String, String)>,
 }
 
+impl TableArgs {
+    /// What the command is called in the figures.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self.action {
+            Action::Snapshot(_) => "table snapshot",
+            Action::Restore(_) => "table restore",
+            Action::Manifest(_) => "table manifest",
+            Action::Diff(_) => "table diff",
+            Action::Drill(_) => "table drill",
+            Action::Export(_) => "table export",
+        }
+    }
+}
+
 impl LakeArgs {
     fn lake(&self, context: &Context) -> Lake {
         let mut options = match self.options.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::num::NonZeroU16;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,8 +13,8 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::driver::{Home, tree};
 
-const ROWS: u16 = 24;
-const COLUMNS: u16 = 100;
+const ROWS: NonZeroU16 = NonZeroU16::new(24).expect("more than none");
+const COLUMNS: NonZeroU16 = NonZeroU16::new(100).expect("more than none");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program on a terminal, and what it shows.
@@ -34,8 +35,8 @@ impl Screen {
         let open = || File::options().read(true).write(true).open(path);
         let terminal = open().expect("the other end");
         let size = Winsize {
-            ws_row: ROWS,
-            ws_col: COLUMNS,
+            ws_row: ROWS.get(),
+            ws_col: COLUMNS.get(),
             ws_xpixel: 0,
             ws_ypixel: 0,
         };

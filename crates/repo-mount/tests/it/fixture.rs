@@ -46,9 +46,10 @@ impl Bench {
     }
 
     pub(crate) async fn take_with(&self, options: &SnapshotOptions) -> SnapshotView {
+        let source = [self.source()];
         let taken = self
             .repository
-            .snapshot_paths(&[self.source()], options, Arc::new(Quiet));
+            .snapshot_paths(&source, options, Arc::new(Quiet));
         let report = taken.await.unwrap();
         assert_eq!(report.findings, []);
         self.repository.view(&report.id.unwrap()).unwrap()

@@ -3,18 +3,18 @@
 
 mod avro;
 mod avro_writer;
+mod broken;
 mod fixture;
 mod log;
 mod meddling;
-mod place;
-mod readers;
-mod restore;
-mod snapshot;
-mod broken;
 mod moves;
 mod place;
+mod place;
 mod readers;
+mod readers;
+mod restore;
 mod scale;
+mod snapshot;
 mod table_writer;
 
 use std::alloc::System;

@@ -1,7 +1,5 @@
 //! `repo pg snapshot --stream`: a cluster without access to its files.
 
-use clap::Args;
-use repo_core::{Repository, SnapshotOptions};
 use repo_postgres::stream::{self, StreamOptions};
 
 use crate::commands::pg::snapshot::{SnapshotArgs, options};
@@ -18,39 +16,6 @@ pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, F
     let repository = context.open_or_create_default().await?;
     let options = options(context, &repository, args, "pg snapshot --stream")?;
     let taken = stream::snapshot(&repository, &from, &options, context.progress()).await?;
-    let repository = context.open().await?;
-    let host = match args.host {
-        Some(host) => host,
-        None => context.host()?,
-    };
-    let mut tags: Vec<String> = args
-        .tags
-        .iter()
-        .flat_map(|list| split_tags(list))
-        .map(str::to_owned)
-        .collect();
-    tags.sort_unstable();
-    tags.dedup();
-    let options = SnapshotOptions {
-        host,
-        user: context.user(),
-        tags,
-        description: args.description,
-        level: args.level,
-        action: context.action("pg snapshot --stream")?,
-        ..SnapshotOptions::default()
-    };
-    take(context, &repository, &from, &options).await
-}
-
-/// Takes the snapshot and shows what came of it.
-pub(super) async fn take(
-    context: &Context,
-    repository: &Repository,
-    from: &StreamOptions,
-    options: &SnapshotOptions,
-) -> Result<Exit, Failure> {
-    let taken = stream::snapshot(repository, from, options, context.progress()).await?;
     tracing::info!(start = taken.start, stop = taken.stop, "the server is done");
     conclude(context, &taken.report)
 }
