@@ -152,9 +152,8 @@ impl Log {
     ///
     /// Requests: one list, and when others have committed since, as in [`Self::catch_up`].
     pub(crate) async fn confirm(&self, state: &State) -> Result<()> {
-        let error = match self.follow(state, state.number - 1).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = self.follow(state, state.number - 1).await else {
+            return Ok(());
         };
         if matches!(error, Error::KeysRetired { .. }) {
             // It is in nobody's way, and those who may not delete leave it.

@@ -9,8 +9,6 @@ mod log;
 mod meddling;
 mod moves;
 mod place;
-mod place;
-mod readers;
 mod readers;
 mod restore;
 mod scale;

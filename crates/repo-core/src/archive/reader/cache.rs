@@ -243,8 +243,6 @@ impl Drop for Claim<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
 

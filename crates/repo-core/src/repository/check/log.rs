@@ -93,7 +93,7 @@ async fn names(repository: &Repository, findings: &Findings) -> Result<Names> {
     while let Some(info) = listed.try_next().await.map_err(Error::Store)? {
         match commit::parse_path(&info.key) {
             Some(LogName::Commit(number) | LogName::Checkpoint(number)) if number < oldest => {
-                left += 1
+                left += 1;
             }
             Some(LogName::Commit(number)) if number <= head => names.commits.push(number),
             Some(LogName::Checkpoint(number)) if number <= head => names.checkpoints.push(number),
