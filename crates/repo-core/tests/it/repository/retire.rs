@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use repo_core::{
@@ -166,6 +167,11 @@ fn over(faults: &FaultStore) -> Store {
     Store::new(Arc::new(faults.clone()), "memory")
 }
 
+/// The same, asked again where a commit went between the answer that it is there and the look at it.
+fn patiently(faults: &FaultStore) -> Store {
+    over(faults).with_retry(Duration::from_secs(10))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retirement_stopped_anywhere_goes_on_from_there() {
     let (repository, base, id) = ready().await;
@@ -255,7 +261,7 @@ async fn a_writer_that_slept_through_a_retirement_is_not_misled() {
         loop {
             let memory = filled(&base).await;
             let faults = FaultStore::new(Arc::new(memory.clone()), u64::MAX);
-            let writer = fresh(&repository, over(&faults)).await;
+            let writer = fresh(&repository, patiently(&faults)).await;
             let other = fresh(&repository, over(&memory)).await;
             if late {
                 commits(&other, id, 3).await;
