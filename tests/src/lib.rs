@@ -5,5 +5,7 @@ pub mod describe;
 pub mod golden;
 pub mod postgres;
 pub mod program;
+pub mod proxy;
 pub mod server;
+pub mod site;
 pub mod sources;
