@@ -1,12 +1,12 @@
-//! `repo pg info`: snapshots of clusters and their archived WAL, and which file of one is which table.
+//! `repo pg info`: snapshots of clusters, and which file of one is which table.
 
 use clap::Args;
 use repo_core::Repository;
-use repo_postgres::{Description, KIND, wal};
+use repo_postgres::{Description, KIND};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::message::{ClusterMessage, RelationMessage, WalMessage};
+use crate::message::{ClusterMessage, RelationMessage};
 use crate::select::{self, Filter};
 use crate::show;
 
@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, args: InfoArgs) -> Result<Exit, Failu
         }
         None => {
             let some = snapshots(context, &repository, None, &args.filter).await?;
-            archive(context, &repository, some).await?;
+            super::archived::list(context, &repository, some).await?;
         }
     }
     Ok(Exit::Ok)
@@ -78,30 +78,6 @@ async fn snapshots(
         }
     }
     Ok(some)
-}
-
-/// Lists what there is of archived WAL, and what is missing in it.
-async fn archive(context: &Context, repository: &Repository, apart: bool) -> Result<(), Failure> {
-    let timelines = wal::ranges(repository, None).await?;
-    let messages = timelines.iter().map(WalMessage::new);
-    if context.output.is_json() {
-        for message in messages {
-            context.output.message(&message)?;
-        }
-        return Ok(());
-    }
-    let rows: Vec<_> = messages.flat_map(|message| message.rows()).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    if apart {
-        context.output.line(String::new())?;
-    }
-    let heading = ["Cluster", "Timeline", "WAL from", "To", "Segments"];
-    for line in show::table(&heading, &["Timeline", "Segments"], &rows) {
-        context.output.line(line)?;
-    }
-    Ok(())
 }
 
 async fn relations(
