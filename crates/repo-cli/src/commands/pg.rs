@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 
 pub(crate) mod archive;
 mod check;
-mod info;
+pub(crate) mod info;
 mod restore;
 mod snapshot;
 mod stream;
