@@ -6,5 +6,7 @@ pub mod golden;
 pub mod pgbench;
 pub mod postgres;
 pub mod program;
+pub mod proxy;
 pub mod server;
+pub mod site;
 pub mod sources;

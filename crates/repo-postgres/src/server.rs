@@ -35,6 +35,11 @@ impl Connection {
         Ok(Self { config })
     }
 
+    /// A connection with exactly these settings.
+    pub(crate) fn of(config: Config) -> Self {
+        Self { config }
+    }
+
     /// The user, unless the connection string names one.
     #[must_use]
     pub fn or_user(mut self, user: &str) -> Self {

@@ -27,7 +27,8 @@ use crate::page::PAGE;
 use crate::postmaster::Postmaster;
 use crate::relations::{self, Catalog};
 use crate::server::{Connection, Facts, Session, Stopped};
-use pages::{Check, Suspect};
+use pages::Check;
+pub(crate) use pages::Suspect;
 use walk::Walk;
 
 /// Path of the file that is read last.
@@ -144,7 +145,7 @@ impl Backup<'_> {
         .store()?;
         // The log was held back for the session until here.
         drop(session);
-        self.record_corruption(&mut description, suspects, &catalog);
+        record_corruption(self.builder, &mut description, suspects, &catalog);
         self.store_descriptions(&description, &stopped, &catalog)?;
         Ok(description)
     }
@@ -263,46 +264,6 @@ impl Backup<'_> {
         Err(Error::Control { path })
     }
 
-    /// Tells pages that are damaged from those that the log makes whole.
-    fn record_corruption(
-        &self,
-        description: &mut Description,
-        suspects: Vec<Suspect>,
-        catalog: &Catalog,
-    ) {
-        let log = description.start_lsn..=description.stop_lsn;
-        let mut pages: Vec<CorruptPage> = suspects
-            .into_iter()
-            .filter(|suspect| suspect.written <= *log.start() || suspect.written > *log.end())
-            .map(|suspect| CorruptPage {
-                path: String::from_utf8_lossy(&suspect.path).into_owned(),
-                block: suspect.block,
-                relation: None,
-            })
-            .collect();
-        pages.sort_unstable();
-        pages.dedup();
-        let more = pages.len().saturating_sub(CORRUPT_MAX);
-        pages.truncate(CORRUPT_MAX);
-        name_relations(&mut pages, catalog);
-        for page in &pages {
-            let relation = page
-                .relation
-                .as_deref()
-                .unwrap_or("a relation without a name");
-            let message = format!(
-                "block {} of {relation} is damaged: its checksum is wrong; it is stored as it is",
-                page.block
-            );
-            self.builder.unread(page.path.as_bytes(), message);
-        }
-        if more > 0 {
-            self.builder
-                .unread(b"", format!("{more} more pages have wrong checksums"));
-        }
-        description.corrupt_pages = pages;
-    }
-
     /// Stores what lies in the snapshot and not in the data directory.
     fn store_descriptions(
         &self,
@@ -375,6 +336,45 @@ fn same_cluster(pgdata: &Path, postmaster: &Postmaster, facts: &Facts) -> Result
         return Err(other(format!("port {here}, the server has {there}")));
     }
     Ok(())
+}
+
+/// Tells pages that are damaged from those that the log makes whole.
+pub(crate) fn record_corruption(
+    builder: &Builder<'_>,
+    description: &mut Description,
+    suspects: Vec<Suspect>,
+    catalog: &Catalog,
+) {
+    let log = description.start_lsn..=description.stop_lsn;
+    let mut pages: Vec<CorruptPage> = suspects
+        .into_iter()
+        .filter(|suspect| suspect.written <= *log.start() || suspect.written > *log.end())
+        .map(|suspect| CorruptPage {
+            path: String::from_utf8_lossy(&suspect.path).into_owned(),
+            block: suspect.block,
+            relation: None,
+        })
+        .collect();
+    pages.sort_unstable();
+    pages.dedup();
+    let more = pages.len().saturating_sub(CORRUPT_MAX);
+    pages.truncate(CORRUPT_MAX);
+    name_relations(&mut pages, catalog);
+    for page in &pages {
+        let relation = page
+            .relation
+            .as_deref()
+            .unwrap_or("a relation without a name");
+        let message = format!(
+            "block {} of {relation} is damaged: its checksum is wrong; it is stored as it is",
+            page.block
+        );
+        builder.unread(page.path.as_bytes(), message);
+    }
+    if more > 0 {
+        builder.unread(b"", format!("{more} more pages have wrong checksums"));
+    }
+    description.corrupt_pages = pages;
 }
 
 /// Gives each page the name of its relation.

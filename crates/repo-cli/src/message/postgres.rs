@@ -1,7 +1,8 @@
 //! Messages about clusters of Postgres.
 
 use repo_core::SnapshotRef;
-use repo_postgres::{Description, SizedRelation};
+use repo_postgres::wal::{Segment, TimelineWal};
+use repo_postgres::{Description, Lsn, SizedRelation};
 use serde::Serialize;
 
 use crate::show;
@@ -61,6 +62,84 @@ impl<'a> ClusterMessage<'a> {
             self.stop_lsn.clone(),
             show::bytes(self.bytes),
             show::grouped(self.corrupt_pages),
+        ]
+    }
+}
+
+/// The archived WAL of one timeline of a cluster.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "pg_wal")]
+pub(crate) struct WalMessage {
+    system_identifier: String,
+    timeline: u32,
+    segment_size: u64,
+    ranges: Vec<WalSpan>,
+    /// What is missing between them.
+    gaps: Vec<WalSpan>,
+}
+
+/// Segments that follow each other.
+#[derive(Serialize)]
+struct WalSpan {
+    first: String,
+    last: String,
+    start_lsn: String,
+    end_lsn: String,
+    segments: u64,
+}
+
+impl WalSpan {
+    fn new((first, last): (Segment, Segment), (start, end): (u64, u64), size: u64) -> Self {
+        Self {
+            segments: end.saturating_sub(start) / size.max(1),
+            first: first.to_string(),
+            last: last.to_string(),
+            start_lsn: Lsn(start).to_string(),
+            end_lsn: Lsn(end).to_string(),
+        }
+    }
+}
+
+impl WalMessage {
+    pub(crate) fn new(wal: &TimelineWal) -> Self {
+        let ranges = wal.ranges.iter();
+        let gaps = wal.missing().zip(wal.gaps());
+        Self {
+            system_identifier: wal.system.to_string(),
+            timeline: wal.timeline,
+            segment_size: wal.segment_size,
+            ranges: ranges
+                .map(|range| {
+                    let (segments, positions) =
+                        ((range.first, range.last), (range.start, range.end));
+                    WalSpan::new(segments, positions, wal.segment_size)
+                })
+                .collect(),
+            gaps: gaps
+                .map(|(segments, positions)| WalSpan::new(segments, positions, wal.segment_size))
+                .collect(),
+        }
+    }
+
+    /// The rows of a table: ranges, and gaps between them.
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = Vec::new();
+        for (at, range) in self.ranges.iter().enumerate() {
+            if let Some(gap) = at.checked_sub(1).and_then(|before| self.gaps.get(before)) {
+                rows.push(self.row(gap, "missing".to_owned()));
+            }
+            rows.push(self.row(range, show::grouped(range.segments)));
+        }
+        rows
+    }
+
+    fn row(&self, span: &WalSpan, segments: String) -> Vec<String> {
+        vec![
+            self.system_identifier.clone(),
+            self.timeline.to_string(),
+            span.first.clone(),
+            span.last.clone(),
+            segments,
         ]
     }
 }

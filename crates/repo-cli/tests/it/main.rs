@@ -23,4 +23,3 @@ mod streams;
 mod tables;
 mod tui;
 mod wal;
-mod wal_server;

@@ -167,7 +167,7 @@ fn archived_wal_is_no_snapshot_that_policies_count_or_latest_means() {
 
 /// Lets a process go on for a while.
 #[expect(clippy::disallowed_methods, reason = "the other process tells nothing")]
-pub(crate) fn pause(time: Duration) {
+fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 

@@ -19,11 +19,11 @@ pub(super) struct Check {
 
 /// A page whose checksum stayed wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Suspect {
-    pub(super) path: Vec<u8>,
-    pub(super) block: u32,
+pub(crate) struct Suspect {
+    pub(crate) path: Vec<u8>,
+    pub(crate) block: u32,
     /// When it was written last, by its own header.
-    pub(super) written: Lsn,
+    pub(crate) written: Lsn,
 }
 
 /// A file up to the length that it had when it was opened. With `first_block` its pages are

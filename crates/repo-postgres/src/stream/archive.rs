@@ -8,8 +8,10 @@ use std::io::{self, Read};
 use bytes::{Buf as _, Bytes};
 use postgres_protocol::message::backend::Message;
 
+use crate::limits::SMALL_FILE_MAX;
 use crate::stream::client::Client;
 use crate::stream::error::{Error, Result};
+use crate::stream::tar::{BLOCK, Header};
 
 const DOING: &str = "send a backup";
 
@@ -76,6 +78,44 @@ impl<'c> Parts<'c> {
         Ok(part)
     }
 
+    /// The next header of an archive; `None` at its end.
+    pub(crate) fn header(&mut self) -> Result<Option<Header>> {
+        let mut block = [0; BLOCK];
+        let mut held = 0;
+        while held < BLOCK {
+            match self.read(&mut block[held..]) {
+                Ok(0) if held == 0 => return Ok(None),
+                Ok(0) => return Err(Error::archive("it ends within a header")),
+                Ok(read) => held += read,
+                Err(error) => return Err(self.failure(error)),
+            }
+        }
+        Header::parse(&block).map_err(Error::archive)
+    }
+
+    /// Reads over bytes.
+    pub(crate) fn skip(&mut self, bytes: u64) -> Result<()> {
+        let skipped = io::copy(&mut self.by_ref().take(bytes), &mut io::sink());
+        match skipped {
+            Ok(skipped) if skipped == bytes => Ok(()),
+            Ok(_) => Err(Error::archive("it ends within an entry")),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// The content of a file that is short.
+    pub(crate) fn small(&mut self, size: u64) -> Result<Vec<u8>> {
+        if size > SMALL_FILE_MAX {
+            return Err(Error::archive("a small file has an impossible length"));
+        }
+        let mut bytes = Vec::new();
+        match self.by_ref().take(size).read_to_end(&mut bytes) {
+            Ok(read) if read as u64 == size => Ok(bytes),
+            Ok(_) => Err(Error::archive("it ends within an entry")),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
     /// What the server said, where reading failed because of it.
     pub(crate) fn failure(&mut self, error: io::Error) -> Error {
         self.failed.take().unwrap_or_else(|| Error::broken(error))
@@ -98,7 +138,7 @@ impl<'c> Parts<'c> {
     fn fill(&mut self) -> Result<()> {
         while self.bytes.is_empty() && self.announced.is_none() && !self.ended {
             match self.client.receive(DOING)? {
-                Message::CopyData(body) if self.typed => self.take(body.into_bytes())?,
+                Message::CopyData(body) if self.typed => self.accept(body.into_bytes())?,
                 Message::CopyData(body) => self.bytes = body.into_bytes(),
                 Message::CopyDone => self.ended = true,
                 _ => return Err(unclear()),
@@ -107,7 +147,7 @@ impl<'c> Parts<'c> {
         Ok(())
     }
 
-    fn take(&mut self, mut message: Bytes) -> Result<()> {
+    fn accept(&mut self, mut message: Bytes) -> Result<()> {
         if message.is_empty() {
             return Err(unclear());
         }

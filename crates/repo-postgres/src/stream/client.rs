@@ -26,6 +26,8 @@ const ROWS_MAX: usize = 100_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The port when the connection string does not say.
 const PORT: u16 = 5432;
+/// Directory of the socket when the connection string does not say.
+pub(crate) const SOCKETS: &str = "/var/run/postgresql";
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +200,16 @@ impl Client {
     /// Asks a question and gives all rows of the answer. `doing` says it in words.
     pub fn query(&mut self, doing: &'static str, sql: &str) -> Result<Vec<Row>> {
         self.ask(sql)?;
+        self.rest(doing)
+    }
+
+    /// Reads to the end of an answer; what the server refused is an error.
+    pub(crate) fn finish(&mut self, doing: &'static str) -> Result<()> {
+        self.rest(doing).map(drop)
+    }
+
+    /// The rows up to the end of an answer.
+    fn rest(&mut self, doing: &'static str) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         let mut refused = None;
         loop {
@@ -209,6 +221,32 @@ impl Client {
             }
         }
         refused.map_or(Ok(rows), Err)
+    }
+
+    /// Asks for something that the server takes bytes for, up to where it waits for them.
+    pub(crate) fn begin_copy_in(&mut self, sql: &str, doing: &'static str) -> Result<()> {
+        self.ask(sql)?;
+        match self.receive(doing)? {
+            Message::CopyInResponse(_) => Ok(()),
+            _ => Err(Error::Answer { what: "a copy" }),
+        }
+    }
+
+    /// Sends bytes. A server that does not want them says so at the end.
+    pub(crate) fn copy_in(&mut self, bytes: &[u8]) -> Result<()> {
+        self.send(|out| {
+            frontend::CopyData::new(bytes)?.write(out);
+            Ok(())
+        })
+    }
+
+    /// Says that these were all bytes, and reads what the server says to them.
+    pub(crate) fn end_copy_in(&mut self, doing: &'static str) -> Result<()> {
+        self.send(|out| {
+            frontend::copy_done(out);
+            Ok(())
+        })?;
+        self.finish(doing)
     }
 
     /// Sends a question whose answer is read message by message.
@@ -296,7 +334,7 @@ fn reach(config: &Config) -> Result<Connection> {
         .get_connect_timeout()
         .copied()
         .unwrap_or(CONNECT_TIMEOUT);
-    let default = [Host::Unix("/var/run/postgresql".into())];
+    let default = [Host::Unix(SOCKETS.into())];
     let hosts = match config.get_hosts() {
         [] => default.as_slice(),
         hosts => hosts,

@@ -66,6 +66,12 @@ pub enum Error {
         /// Its version, as in `12.4`.
         version: String,
     },
+    /// What changed since the parent is not to be had, or does not fit to the parent.
+    #[error("changes since the parent cannot be used: {why}")]
+    Changes {
+        /// Why not.
+        why: String,
+    },
     /// The archive that the server sends is not one of a cluster.
     #[error("the server's archive cannot be read: {why}")]
     Archive {

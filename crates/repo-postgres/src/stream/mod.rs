@@ -1,10 +1,15 @@
 //! Talking to a server directly: a session of simple queries, and backups over the replication
 //! protocol.
 
+mod about;
 mod archive;
 mod backup;
 mod client;
 mod error;
+mod files;
+mod fold;
+mod pages;
+mod question;
 mod tar;
 
 pub use backup::{StreamOptions, StreamReport, snapshot};

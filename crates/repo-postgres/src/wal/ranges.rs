@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
 use repo_core::{Repository, SnapshotId, SnapshotView};
-use serde::Deserialize;
 
+use crate::description::Description;
 use crate::wal::archive::{self, volume_of};
 use crate::wal::error::{Error, Result};
-use crate::wal::limits::TEXT_MAX;
 use crate::wal::name::{Segment, Volume, WalFile};
 
 /// The WAL of one timeline.
@@ -42,6 +41,13 @@ impl TimelineWal {
     pub fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
         let following = self.ranges.iter().zip(self.ranges.iter().skip(1));
         following.map(|(before, after)| (before.end, after.start))
+    }
+
+    /// The first and the last segment of each gap.
+    pub fn missing(&self) -> impl Iterator<Item = (Segment, Segment)> {
+        let holding = |at| Segment::holding(self.timeline, at, self.segment_size);
+        self.gaps()
+            .map(move |(start, end)| (holding(start), holding(end.saturating_sub(1))))
     }
 
     /// Up to where the WAL can be replayed from a position; `None` when it is not there.
@@ -116,19 +122,6 @@ fn add(timelines: &mut Vec<TimelineWal>, system: u64, segment: Segment, size: u6
     }
 }
 
-/// The part of a cluster snapshot's description that decides which WAL it needs.
-#[derive(Deserialize)]
-struct Needs {
-    system_identifier: String,
-    start_lsn: String,
-}
-
-/// Path of the description in the snapshot of a cluster.
-const DESCRIPTION: &str = ".repo/postgres.json";
-
-/// What snapshots of clusters record as their source.
-const CLUSTER: &str = "postgres";
-
 /// Where the oldest snapshot of each cluster begins to need WAL, but for snapshots that are about to
 /// go.
 async fn oldest_needed(
@@ -138,7 +131,8 @@ async fn oldest_needed(
     let mut oldest = BTreeMap::new();
     for known in repository.snapshots() {
         let id = known.snapshot.id();
-        if known.snapshot.source.as_deref() != Some(CLUSTER) || going.contains(&id) {
+        if known.snapshot.source.as_deref() != Some(crate::description::KIND) || going.contains(&id)
+        {
             continue;
         }
         let (system, start) = needs(&repository.view(&id)?).await?;
@@ -150,25 +144,16 @@ async fn oldest_needed(
 
 /// The cluster of a snapshot, and the first position it needs.
 async fn needs(view: &SnapshotView) -> Result<(u64, u64)> {
-    let entry = view.entry(DESCRIPTION.as_bytes()).await?;
     let unclear = || Error::Description {
         id: view.id().to_hex(),
     };
-    if entry.size > TEXT_MAX {
-        return Err(unclear());
-    }
-    let text = view.read(&entry, 0..entry.size).await?;
-    let needs: Needs = serde_json::from_slice(&text).map_err(|_| unclear())?;
-    let system = needs.system_identifier.parse().map_err(|_| unclear())?;
-    let start = position(&needs.start_lsn).ok_or_else(unclear)?;
-    Ok((system, start))
-}
-
-/// A position as Postgres writes it.
-fn position(text: &str) -> Option<u64> {
-    let (high, low) = text.split_once('/')?;
-    let half = |text: &str| u32::from_str_radix(text, 16).ok().map(u64::from);
-    Some((half(high)? << 32) | half(low)?)
+    let description = match Description::of(view).await {
+        Err(crate::Error::Core(error)) => return Err(error.into()),
+        Err(_) => return Err(unclear()),
+        Ok(description) => description,
+    };
+    let system = description.system_identifier.parse();
+    Ok((system.map_err(|_| unclear())?, description.start_lsn.0))
 }
 
 /// Snapshots of WAL that no snapshot of a cluster needs, once those in `going` are forgotten: their
@@ -235,17 +220,11 @@ mod tests {
         );
         let gap = ((1 << 32) + SIZE, (1 << 32) + 2 * SIZE);
         assert_eq!(first.gaps().collect::<Vec<_>>(), [gap]);
+        let missing = Segment::holding(1, gap.0, SIZE);
+        assert_eq!(first.missing().collect::<Vec<_>>(), [(missing, missing)]);
         assert_eq!(first.reach(0xFE * SIZE), Some(gap.0));
         assert_eq!(first.reach(gap.0 - 1), Some(gap.0));
         assert_eq!(first.reach(gap.0), None);
         assert!(found[1..].iter().all(|found| found.gaps().next().is_none()));
-    }
-
-    #[test]
-    fn positions_are_read_as_postgres_writes_them() {
-        assert_eq!(position("16/B374D848"), Some(0x16_B374_D848));
-        for text in ["", "/", "1", "1/", "G/0", "1/100000000"] {
-            assert_eq!(position(text), None, "{text}");
-        }
     }
 }

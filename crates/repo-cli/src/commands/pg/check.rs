@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use clap::Args;
-use repo_postgres::wal::{self, Segment, TimelineWal};
+use repo_postgres::wal::{self, TimelineWal};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -73,10 +73,6 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit, Fail
 
 /// The gaps of a timeline as text.
 fn gaps(wal: &TimelineWal) -> impl Iterator<Item = String> {
-    wal.gaps().map(|(start, end)| {
-        let (timeline, size) = (wal.timeline, wal.segment_size);
-        let first = Segment::holding(timeline, start, size);
-        let last = Segment::holding(timeline, end.saturating_sub(1), size);
-        format!("{timeline}: {first} to {last}")
-    })
+    wal.missing()
+        .map(|(first, last)| format!("{}: {first} to {last}", wal.timeline))
 }

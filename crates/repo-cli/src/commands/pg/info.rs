@@ -1,12 +1,14 @@
-//! `repo pg info`: snapshots of clusters, and which file of one is which table.
+//! `repo pg info`: snapshots of clusters and their archived WAL, and which file of one is which table.
 
 use clap::Args;
 use repo_core::{Repository, SnapshotView};
 use repo_postgres::{Description, KIND};
+use repo_core::Repository;
+use repo_postgres::{Description, KIND, wal};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::message::{ClusterMessage, RelationMessage};
+use crate::message::{ClusterMessage, RelationMessage, WalMessage};
 use crate::select::{self, Filter};
 use crate::show;
 
@@ -30,17 +32,24 @@ pub(crate) async fn run(context: &Context, args: InfoArgs) -> Result<Exit, Failu
     let repository = context.open_at(args.at).await?;
     match &args.snapshot {
         Some(name) if args.relations => relations(context, &repository, name, &args.filter).await?,
-        name => snapshots(context, &repository, name.as_deref(), &args.filter).await?,
+        Some(name) => {
+            snapshots(context, &repository, Some(name), &args.filter).await?;
+        }
+        None => {
+            let some = snapshots(context, &repository, None, &args.filter).await?;
+            archive(context, &repository, some).await?;
+        }
     }
     Ok(Exit::Ok)
 }
 
+/// Lists snapshots; says whether there are any.
 async fn snapshots(
     context: &Context,
     repository: &Repository,
     name: Option<&str>,
     filter: &Filter,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let known = repository.snapshots();
     let chosen = match name {
         Some(name) => vec![select::find(&known, name, filter)?],
@@ -50,7 +59,7 @@ async fn snapshots(
             .filter(|known| filter.matches(known))
             .collect(),
     };
-    let mut rows = Vec::new();
+    let (mut rows, some) = (Vec::new(), !chosen.is_empty());
     for known in chosen {
         let view = repository.view(&known.snapshot.id())?;
         let description = Description::of(&view).await.map_err(super::failure)?;
@@ -69,6 +78,30 @@ async fn snapshots(
         for line in show::table(&heading, &right, &rows) {
             context.output.line(line)?;
         }
+    }
+    Ok(some)
+}
+
+/// Lists what there is of archived WAL, and what is missing in it.
+async fn archive(context: &Context, repository: &Repository, apart: bool) -> Result<(), Failure> {
+    let timelines = wal::ranges(repository, None).await?;
+    let messages = timelines.iter().map(WalMessage::new);
+    if context.output.is_json() {
+        for message in messages {
+            context.output.message(&message)?;
+        }
+        return Ok(());
+    }
+    let rows: Vec<_> = messages.flat_map(|message| message.rows()).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    if apart {
+        context.output.line(String::new())?;
+    }
+    let heading = ["Cluster", "Timeline", "WAL from", "To", "Segments"];
+    for line in show::table(&heading, &["Timeline", "Segments"], &rows) {
+        context.output.line(line)?;
     }
     Ok(())
 }

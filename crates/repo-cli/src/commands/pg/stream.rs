@@ -16,7 +16,8 @@ pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, F
     let repository = context.open_or_create_default().await?;
     let options = options(context, &repository, args, "pg snapshot --stream")?;
     let taken = stream::snapshot(&repository, &from, &options, context.progress()).await?;
-    tracing::info!(start = taken.start, stop = taken.stop, "the server is done");
+    let (start, stop) = (taken.description.start_lsn, taken.description.stop_lsn);
+    tracing::info!(%start, %stop, "the server is done");
     conclude(context, &taken.report)
 }
 
