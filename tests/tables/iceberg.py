@@ -2,6 +2,7 @@
 
     iceberg.py make-pyiceberg WAREHOUSE
     iceberg.py make-spark WAREHOUSE
+    iceberg.py churn WAREHOUSE STOP
     iceberg.py pyiceberg METADATA...
     iceberg.py duckdb METADATA...
     iceberg.py spark WAREHOUSE TABLE...
@@ -99,6 +100,42 @@ def make_pyiceberg(warehouse):
         first = table.snapshots()[0].snapshot_id
         # The files of an expired snapshot that are still in use.
         table.maintenance.expire_snapshots().by_id(first).commit()
+
+
+def churn(warehouse, stop):
+    """Appends, rewrites, expires and removes what nothing refers to, until a file is there."""
+    from pyiceberg.expressions import EqualTo
+
+    names = catalog(warehouse)
+    names.create_namespace("db")
+    table = names.create_table("db.t", some_rows(0, 0).schema, properties={"format-version": "2"})
+    turn = 0
+    while not os.path.exists(stop):
+        table.append(some_rows(turn * 40, 40))
+        table.delete(EqualTo("name", f"name {turn % 7}"))
+        if turn % 4 == 3:
+            table.overwrite(table.scan().to_arrow())
+        current = table.current_snapshot().snapshot_id
+        old = [s.snapshot_id for s in table.snapshots() if s.snapshot_id != current]
+        if old:
+            table.maintenance.expire_snapshots().by_ids(old).commit()
+        remove_orphans(table)
+        turn += 1
+
+
+def remove_orphans(table):
+    live = {table.metadata_location}
+    for snapshot in table.snapshots():
+        live.add(snapshot.manifest_list)
+        for manifest in snapshot.manifests(table.io):
+            live.add(manifest.manifest_path)
+            live |= {e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io)}
+    place = table.location().removeprefix("file://")
+    for directory, _, files in os.walk(place):
+        for name in files:
+            path = os.path.join(directory, name)
+            if f"file://{path}" not in live:
+                os.remove(path)
 
 
 def read_pyiceberg(places):
@@ -232,6 +269,8 @@ def main():
         make_pyiceberg(*arguments)
     elif command == "make-spark":
         make_spark(*arguments)
+    elif command == "churn":
+        churn(*arguments)
     elif command == "pyiceberg":
         print(json.dumps(read_pyiceberg(arguments)))
     elif command == "duckdb":
