@@ -36,7 +36,7 @@ pub struct Catalog {
 }
 
 enum Kind {
-    Rest(rest::Rest),
+    Rest(Box<rest::Rest>),
     Sql(sql::Sql),
 }
 
@@ -57,7 +57,7 @@ impl Catalog {
         };
         let (shown, kind) = if let Some(url) = place.strip_prefix("rest:") {
             let rest = rest::Rest::new(runtime, url, &option)?;
-            (format!("rest:{}", rest.shown()), Kind::Rest(rest))
+            (format!("rest:{}", rest.shown()), Kind::Rest(Box::new(rest)))
         } else {
             let sql = sql::Sql::new(runtime, place, option("name"))?;
             (sql.shown(), Kind::Sql(sql))

@@ -56,7 +56,7 @@ struct CatalogArgs {
     /// prefix of REST ones, name of SQL ones. May be repeated. [env: REPO_CATALOG_TOKEN,
     /// REPO_CATALOG_CREDENTIAL]
     #[arg(long = "catalog-option", value_name = "KEY=VALUE", value_parser = key_value)]
-    options: Vec<(String, String)>,
+    catalog_options: Vec<(String, String)>,
 }
 
 impl CatalogArgs {
@@ -71,7 +71,7 @@ impl CatalogArgs {
                 all.push((key.to_owned(), value.to_owned()));
             }
         }
-        all.extend(self.options.iter().cloned());
+        all.extend(self.catalog_options.iter().cloned());
         Ok(all)
     }
 }
