@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use repo_testkit::Seaweed;
 use repo_tests::program::{Home, Run};
 use repo_tests::server::pause;
 use serde_json::Value;
@@ -322,4 +324,246 @@ fn snapshots_beside_a_writer_that_expires_are_whole() {
     let ended = Run::of(&writer.wait_with_output().expect("a run"));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     home.ok(&["check", "--read-data"]);
+}
+
+/// What a table of the catalog holds in each of its states.
+#[track_caller]
+fn in_catalog(home: &Home, name: &str) -> Value {
+    let told = iceberg(home, &["catalog-read", name]);
+    let mut told: Value = serde_json::from_str(&told).expect("JSON");
+    told[name].take()
+}
+
+/// Sets properties of the catalog `test` for PyIceberg.
+fn set_catalog(home: &mut Home, properties: &[(&str, &str)]) {
+    for (name, value) in properties {
+        home.set(&format!("PYICEBERG_CATALOG__TEST__{name}"), *value);
+    }
+}
+
+#[test]
+fn tables_of_an_sql_catalog_come_back_in_it() {
+    let mut home = Home::plain();
+    let (file, warehouse) = (at(&home, "catalog.db"), at(&home, "w"));
+    let uri = format!("sqlite:///{file}");
+    let warehouse = format!("file://{warehouse}");
+    set_catalog(
+        &mut home,
+        &[("TYPE", "sql"), ("URI", &uri), ("WAREHOUSE", &warehouse)],
+    );
+    for name in ["db.plain", "other.plain"] {
+        iceberg(&home, &["catalog-make", name]);
+    }
+    let before = in_catalog(&home, "db.plain");
+    let saved = home.json(&["table", "snapshot", &format!("sqlite:{file}#db")]);
+    assert_eq!(saved[0]["name"], "db.plain", "{saved:#?}");
+    assert_eq!(saved[1]["message_type"], "snapshot_summary", "{saved:#?}");
+
+    fs::rename(home.path("w/db"), home.path("hidden")).expect("moved");
+    let register = format!("sqlite:{file}#copies");
+    let restore = [
+        "table",
+        "restore",
+        "latest",
+        "--to",
+        "copy",
+        "--register",
+        &register,
+    ];
+    let told = home.json(&restore);
+    assert_eq!(told[1]["message_type"], "table_registered", "{told:#?}");
+    assert_eq!(
+        (&told[1]["name"], &told[1]["version"]),
+        (&"copies.plain".into(), &saved[0]["version"])
+    );
+    assert_eq!(in_catalog(&home, "copies.plain"), before);
+    // The same again is nothing new; a table that was written to since stays, unless forced.
+    home.ok(&restore);
+    iceberg(&home, &["catalog-append", "copies.plain"]);
+    assert_ne!(in_catalog(&home, "copies.plain"), before);
+    home.fails(11, &restore);
+    home.ok(&[&restore[..], &["--force"]].concat());
+    assert_eq!(in_catalog(&home, "copies.plain"), before);
+
+    let one = home.json(&["table", "snapshot", &format!("sqlite:{file}#other.plain")]);
+    assert_eq!(one[0]["name"], "other.plain");
+    home.fails(1, &["table", "snapshot", &format!("sqlite:{file}#none")]);
+    let script = home.ok(&[
+        "table",
+        "restore",
+        "latest",
+        "--to",
+        "glued",
+        "--register",
+        "glue",
+    ]);
+    assert!(
+        script.contains("aws glue create-table --database-name 'other'"),
+        "{script}"
+    );
+}
+
+#[test]
+fn tables_of_a_rest_catalog_come_back_in_it() {
+    let server = Seaweed::start_with_catalog().expect("a server");
+    let mut home = Home::plain();
+    let options = server.options();
+    let option = |name: &str| {
+        let found = options.iter().find(|(key, _)| key == name);
+        found.expect("an option").1.clone()
+    };
+    for (name, value) in &options {
+        home.set(&name.to_ascii_uppercase(), value);
+    }
+    let (id, secret) = (option("aws_access_key_id"), option("aws_secret_access_key"));
+    let credential = format!("{id}:{secret}");
+    home.set("REPO_CATALOG_CREDENTIAL", &credential);
+    let (url, endpoint) = (server.catalog(), server.endpoint());
+    set_catalog(
+        &mut home,
+        &[
+            ("TYPE", "rest"),
+            ("URI", &url),
+            ("WAREHOUSE", "s3://lake"),
+            ("CREDENTIAL", &credential),
+            ("S3__ENDPOINT", &endpoint),
+            ("S3__ACCESS_KEY_ID", &id),
+            ("S3__SECRET_ACCESS_KEY", &secret),
+            ("S3__REGION", "us-east-1"),
+        ],
+    );
+    iceberg(&home, &["catalog-make", "db.plain"]);
+    let before = in_catalog(&home, "db.plain");
+    let catalog = format!("rest:{url}");
+    let warehouse = ["--catalog-option", "warehouse=s3://lake"];
+    let saved = home.json(&[&["table", "snapshot", &catalog], &warehouse[..]].concat());
+    assert_eq!(saved[0]["name"], "db.plain", "{saved:#?}");
+    let again = home.json(
+        &[
+            &["table", "snapshot", &format!("{catalog}#db.plain")],
+            &warehouse[..],
+        ]
+        .concat(),
+    );
+    assert_eq!(again[0]["name"], "db.plain", "{again:#?}");
+
+    // Into the place and the catalog of another warehouse, with the first one gone.
+    // To a bucket, and from there to a disk, with the table dropped.
+    iceberg(&home, &["catalog-drop", "db.plain"]);
+    let bucket = server.location("restored");
+    home.ok(&["table", "restore", "latest", "--to", &bucket]);
+    home.json(&["table", "snapshot", &bucket]);
+    let moved = home.json(&["table", "restore", "latest", "--to", "disk"]);
+    assert_eq!(
+        read(&home, "pyiceberg", &metadata_of(&moved))["db.plain"],
+        before
+    );
+    // This server registers only metadata that it wrote itself, and shows an empty table for any other. It
+    // is read back as its readers read it, so that is told.
+    let other = ["--catalog-option", "warehouse=s3://other-lake"];
+    let moved = [
+        "table",
+        "restore",
+        "latest",
+        "--to",
+        "s3://other-lake",
+        "--register",
+        &catalog,
+    ];
+    let emptied = home
+        .run(&[&moved[..], &other[..]].concat())
+        .expect(1)
+        .stderr;
+    assert!(
+        emptied.contains("the catalog's table has snapshot -1"),
+        "{emptied}"
+    );
+    // With another secret nothing is told.
+    home.set("REPO_CATALOG_CREDENTIAL", "nobody:geheim");
+    let refused = home.run(&[&["table", "snapshot", &catalog], &warehouse[..]].concat());
+    assert_ne!(refused.code, Some(0));
+    assert!(!refused.stderr.contains("geheim"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_rest_catalog_gets_a_moved_table() {
+    let mut home = Home::plain();
+    let (file, warehouse) = (
+        at(&home, "catalog.db"),
+        format!("file://{}", at(&home, "w")),
+    );
+    let uri = format!("sqlite:///{file}");
+    set_catalog(
+        &mut home,
+        &[("TYPE", "sql"), ("URI", &uri), ("WAREHOUSE", &warehouse)],
+    );
+    for name in ["db.plain", "more.plain"] {
+        iceberg(&home, &["catalog-make", name]);
+    }
+    let before = in_catalog(&home, "db.plain");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tables/rest.py");
+    let mut server = home.command(python());
+    let server = server.args([script, &file, &warehouse, "me:geheim"]);
+    let mut server = server
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a server");
+    let mut url = String::new();
+    let mut said = BufReader::new(server.stdout.take().expect("its output"));
+    said.read_line(&mut url).expect("a URL");
+    let catalog = format!("rest:{}", url.trim());
+    home.set("REPO_CATALOG_CREDENTIAL", "me:geheim");
+
+    let saved = home.json(&["table", "snapshot", &catalog]);
+    let names: Vec<_> = saved
+        .iter()
+        .filter_map(|told| told["name"].as_str())
+        .collect();
+    assert_eq!(names, ["db.plain", "more.plain"]);
+    fs::rename(home.path("w/db"), home.path("hidden")).expect("moved");
+    let register = format!("{catalog}#copies.of.it");
+    let restore = [
+        "table",
+        "restore",
+        "latest",
+        "db.plain",
+        "--to",
+        "copy",
+        "--register",
+        &register,
+    ];
+    let told = home.json(&restore);
+    assert_eq!(told[1]["name"], "copies.of.it.plain", "{told:#?}");
+    home.ok(&restore);
+    // The name of a table that is another one is left to it, and one whose files are lost, unless forced.
+    for name in ["more", "db"] {
+        let taken = format!("{catalog}#{name}");
+        let taken = [
+            "table",
+            "restore",
+            "latest",
+            "db.plain",
+            "--to",
+            "copy",
+            "--register",
+            &taken,
+        ];
+        let refused = home.run(&taken);
+        assert!(matches!(refused.code, Some(1 | 11)), "{refused:?}");
+        home.ok(&[&taken[..], &["--force"]].concat());
+    }
+    for name in ["copies.of.it.plain", "db.plain", "more.plain"] {
+        assert_eq!(in_catalog(&home, name), before, "{name}");
+    }
+    let again = home.json(&["table", "snapshot", &register]);
+    assert_eq!(again[0]["name"], "copies.of.it.plain");
+    home.set("REPO_CATALOG_CREDENTIAL", "me:falsch");
+    let refused = home.fails(1, &["table", "snapshot", &catalog]);
+    assert!(
+        refused.contains("401") && !refused.contains("falsch"),
+        "{refused}"
+    );
+    drop(server.stdin.take());
+    server.wait().expect("its end");
 }

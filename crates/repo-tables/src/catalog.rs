@@ -14,11 +14,12 @@ mod script;
 mod sql;
 
 pub use names::{CatalogName, CatalogPart};
-pub use register::{Registered, register};
+pub use register::{Registered, prepare, register};
 pub use script::{ScriptKind, script};
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use crate::discover::{Found, check_name};
@@ -87,14 +88,31 @@ impl Catalog {
 
     /// Where the current metadata of a table is; none when there is no such table.
     pub fn load(&self, name: &CatalogName) -> Result<Option<String>> {
+        Ok(self.pointer(name)?.map(|found| found.metadata_location))
+    }
+
+    fn pointer(&self, name: &CatalogName) -> Result<Option<Pointer>> {
         match self.kind.as_ref() {
             Kind::Rest(rest) => rest.load(name),
-            Kind::Sql(sql) => sql.load(name),
+            Kind::Sql(sql) => {
+                let loaded = sql.load(name)?;
+                Ok(loaded.map(|metadata_location| Pointer {
+                    metadata_location,
+                    told: None,
+                }))
+            }
         }
     }
 
-    /// Makes a name lead to metadata, in place of the metadata `before` that it leads to now, if any. The
-    /// namespace is made when it is missing.
+    /// Makes the namespace of a table when it is missing.
+    fn make_namespace(&self, name: &CatalogName) -> Result<()> {
+        match self.kind.as_ref() {
+            Kind::Rest(rest) => rest.make_namespace(&name.namespace),
+            Kind::Sql(sql) => sql.make_namespace(name),
+        }
+    }
+
+    /// Makes a name lead to metadata, in place of the metadata `before` that it leads to now, if any.
     fn point(&self, name: &CatalogName, metadata: &str, before: Option<&str>) -> Result<()> {
         match self.kind.as_ref() {
             Kind::Rest(rest) => rest.point(name, metadata, before.is_some()),
@@ -113,6 +131,13 @@ impl std::fmt::Debug for Catalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Catalog({})", self.shown)
     }
+}
+
+/// What a catalog says of a table.
+struct Pointer {
+    metadata_location: String,
+    /// The metadata itself, where the catalog tells it; readers take this and do not read the file.
+    told: Option<Bytes>,
 }
 
 /// A part of a catalog that is to be saved.

@@ -6,9 +6,11 @@ use std::sync::OnceLock;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use url::Url;
 
+use super::Pointer;
 use super::http::{Access, Http};
 use super::names::{CatalogName, CatalogPart};
 use crate::error::{Error, Result};
@@ -60,8 +62,10 @@ struct Identifiers {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Loaded {
+struct Loaded<'a> {
     metadata_location: Option<String>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
 }
 
 fn refused(text: &str, reason: &'static str) -> Error {
@@ -250,23 +254,25 @@ impl Rest {
         Ok(next.filter(|next| !next.is_empty()))
     }
 
-    pub(super) fn load(&self, name: &CatalogName) -> Result<Option<String>> {
+    pub(super) fn load(&self, name: &CatalogName) -> Result<Option<Pointer>> {
         let namespace = name.namespace.join(SEPARATOR);
         let url = self.url(&["namespaces", &namespace, "tables", &name.name])?;
         let answer = self.http.ask(&Method::GET, &url, None)?;
         if answer.status == 404 {
             return Ok(None);
         }
-        let loaded: Loaded = answer.json("load", &url)?;
-        let staged = "the table has no metadata yet";
-        let metadata = loaded.metadata_location;
-        metadata
-            .map(Some)
-            .ok_or_else(|| Error::malformed(&url, staged))
+        let loaded: Loaded<'_> = answer.json("load", &url)?;
+        let Some(metadata_location) = loaded.metadata_location else {
+            return Err(Error::malformed(&url, "the table has no metadata yet"));
+        };
+        let told = loaded.metadata.map(|text| text.get().to_owned().into());
+        Ok(Some(Pointer {
+            metadata_location,
+            told,
+        }))
     }
 
     pub(super) fn point(&self, name: &CatalogName, metadata: &str, replace: bool) -> Result<()> {
-        self.make_namespace(&name.namespace)?;
         let namespace = name.namespace.join(SEPARATOR);
         let url = self.url(&["namespaces", &namespace, "register"])?;
         let mut body = json!({"name": name.name, "metadata-location": metadata});
@@ -280,7 +286,7 @@ impl Rest {
         }
     }
 
-    fn make_namespace(&self, namespace: &[String]) -> Result<()> {
+    pub(super) fn make_namespace(&self, namespace: &[String]) -> Result<()> {
         let url = self.url(&["namespaces", &namespace.join(SEPARATOR)])?;
         if self.http.ask(&Method::GET, &url, None)?.is_success() {
             return Ok(());

@@ -118,6 +118,18 @@ impl Sql {
         Ok(rows.pop().and_then(|mut row| row.pop().flatten()))
     }
 
+    pub(super) fn make_namespace(&self, name: &CatalogName) -> Result<()> {
+        let failed = |failure| self.failed("make a namespace at", failure);
+        let catalog = self.catalog()?;
+        let namespace = name.namespace.join(".");
+        let known = self.run(NAMESPACE, &[&catalog, &namespace]);
+        if known.map_err(failed)?.is_empty() {
+            let added = self.run(ADD_NAMESPACE, &[&catalog, &namespace]);
+            added.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn point(
         &self,
         name: &CatalogName,
@@ -127,13 +139,6 @@ impl Sql {
         let failed = |failure| self.failed("register a table at", failure);
         let catalog = self.catalog()?;
         let namespace = name.namespace.join(".");
-        let known = self
-            .run(NAMESPACE, &[&catalog, &namespace])
-            .map_err(failed)?;
-        if known.is_empty() {
-            self.run(ADD_NAMESPACE, &[&catalog, &namespace])
-                .map_err(failed)?;
-        }
         let own = [catalog.as_str(), &namespace, &name.name, metadata];
         match before {
             None => self.run(ADD, &own).map_err(failed)?,

@@ -1,7 +1,9 @@
 //! `--register`: makes restored tables known to a catalog.
 
 use repo_core::SnapshotView;
-use repo_tables::catalog::{Catalog, CatalogName, CatalogPart, ScriptKind, register, script};
+use repo_tables::catalog::{
+    Catalog, CatalogName, CatalogPart, ScriptKind, prepare, register, script,
+};
 use repo_tables::{Error, Lake, Location, TableRecord};
 
 use crate::exit::Failure;
@@ -39,6 +41,15 @@ impl Registry {
             return Err(Failure::usage(message).hint("name one: --register CATALOG#NAMESPACE"));
         }
         Ok(CatalogName::new(namespace, name)?)
+    }
+
+    /// Makes ready what must be before a table is restored.
+    pub(super) async fn prepare(&self, table: &TableRecord) -> Result<(), Failure> {
+        let name = self.name(table)?;
+        match self {
+            Self::Catalog(catalog, _) => Ok(prepare(catalog, &name).await?),
+            Self::Script(..) => Ok(()),
+        }
     }
 
     pub(super) async fn enter(

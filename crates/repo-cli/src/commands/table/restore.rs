@@ -1,7 +1,7 @@
 //! `repo table restore`: makes tables of a snapshot again.
 
 use clap::Args;
-use repo_tables::{Error, Identity, Location, TableRecord, TableRestore, choose_tables};
+use repo_tables::{Error, Format, Identity, Location, TableRecord, TableRestore, choose_tables};
 
 use super::register::Registry;
 use super::{CatalogArgs, LakeArgs};
@@ -62,6 +62,12 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
     for table in choose_tables(&view, &args.tables).await? {
         let clock = Stopwatch::start();
         let target = place(below.as_ref(), &table)?;
+        let registry = registry
+            .as_ref()
+            .filter(|_| table.format == Format::Iceberg);
+        if let Some(registry) = registry {
+            registry.prepare(&table).await?;
+        }
         let restore = TableRestore {
             repository: &repository,
             view: &view,
@@ -84,7 +90,7 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
         })?;
         let message = TableRestoredMessage::new(&table, &restored, clock.elapsed_ms());
         context.output.show(&message)?;
-        if let Some(registry) = &registry
+        if let Some(registry) = registry
             && let Some(metadata) = &restored.metadata_location
         {
             let entering = registry.enter(&view, &lake, &table, &target, metadata, args.force);

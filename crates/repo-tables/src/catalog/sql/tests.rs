@@ -40,6 +40,9 @@ async fn a_table_is_registered_and_replaced_only_as_it_was() {
     assert!(unnamed.to_string().contains("option name"), "{unnamed}");
 
     let (sql, orders) = (open(Some("c")), name("a.b", "orders"));
+    for _ in 0..2 {
+        sql.make_namespace(&orders).expect("made");
+    }
     sql.point(&orders, "/m1", None).expect("registered");
     assert!(sql.point(&orders, "/m2", None).is_err(), "added twice");
     sql.point(&orders, "/m2", Some("/m0")).expect("a query");
