@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::CatalogName;
 use crate::delta::{LOG, LogName, log_name};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -32,6 +33,8 @@ pub struct Found {
     pub location: Location,
     /// Its format.
     pub format: Format,
+    /// The catalog that knows it, by number, and its name there.
+    pub catalog: Option<(usize, CatalogName)>,
 }
 
 /// The tables of all sources, each with a name of its own, by name.
@@ -47,6 +50,7 @@ pub fn discover(lake: &Lake, sources: &[Source]) -> Result<Vec<Found>> {
                 path: source.place.name().to_owned(),
                 location: source.place.clone(),
                 format,
+                catalog: None,
             }),
             None => below(lake, &source.place, &mut found)?,
         }
@@ -85,7 +89,7 @@ pub fn discover(lake: &Lake, sources: &[Source]) -> Result<Vec<Found>> {
 }
 
 /// Refuses a name that is not one directory of a snapshot.
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let reason = match name {
         "" | "." | ".." => "not a name of a table",
         name if name.contains(['/', '\0']) => "not a name of a table",
@@ -117,6 +121,7 @@ fn below(lake: &Lake, root: &Location, found: &mut Vec<Found>) -> Result<()> {
                 path,
                 location: place,
                 format,
+                catalog: None,
             });
         } else if depth < DISCOVERY_DEPTH_MAX {
             let inside = directories.into_iter().filter(|directory| {

@@ -5,12 +5,13 @@
 //! of tables, [`TableRestore`] makes one of them again, at their own place or another. What a table's own
 //! log says is read in `delta`; [`iceberg`] knows which files an Iceberg table consists of and rewrites its
 //! metadata for another place, through [`avro`], which edits containers without decoding what it does not
-//! change; objects of all kinds of places are read and written through [`Lake`].
+//! change; objects of all kinds of places are read and written through [`Lake`]. [`catalog`] speaks to catalogs of Iceberg tables.
 //!
 //! All of it blocks, so that it runs on the threads that cut and compress; [`Lake`] waits for the
 //! network on the runtime it was made in.
 
 pub mod avro;
+pub mod catalog;
 mod content;
 mod delta;
 mod diff;
@@ -40,7 +41,7 @@ pub use lake::{Lake, ObjectInfo};
 pub use location::Location;
 pub use manifest::{BackupType, Manifest, ManifestFile, ManifestTotals, TableManifest, manifest};
 pub use record::{ColumnRecord, FileRecord, RECORD_VERSION, TableRecord};
-pub use restore::{RestoredTable, TableRestore};
+pub use restore::{Identity, RestoredTable, TableRestore};
 pub use saved::{choose_tables, read_files, read_tables};
 pub use snapshot::{KIND, TablesOptions, TablesReport, snapshot_tables};
 pub use table::{At, FileKind, Format, Table, TableFile};

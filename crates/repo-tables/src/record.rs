@@ -126,14 +126,17 @@ pub(crate) fn nanos(time: Timestamp) -> i64 {
 pub(crate) fn tree_path(table: &Location, file: &Location) -> String {
     match table.relative(file) {
         Some(relative) => format!("table/{relative}"),
-        None => {
-            let authority = match file.authority() {
-                "" => "-",
-                authority => authority,
-            };
-            format!("outside/{}/{authority}/{}", file.scheme(), file.path())
-        }
+        None => outside_path(file),
     }
+}
+
+/// Where a file that is elsewhere lies.
+pub(crate) fn outside_path(file: &Location) -> String {
+    let authority = match file.authority() {
+        "" => "-",
+        authority => authority,
+    };
+    format!("outside/{}/{authority}/{}", file.scheme(), file.path())
 }
 
 /// The records of a table's files, from their lines.

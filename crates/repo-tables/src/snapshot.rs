@@ -5,6 +5,7 @@
 //! what was stored by then is found again by its content. A snapshot holds every file its tables refer
 //! to, or there is none.
 
+mod iceberg;
 mod store;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use repo_core::{
     BuildOptions, Builder, PathBytes, Progress, Repository, SnapshotOptions, SnapshotReport,
 };
 
+use crate::catalog::{self, CatalogSource};
 use crate::delta::{self, DeltaOptions};
 use crate::discover::{Found, Source, discover};
 use crate::error::{Error, Result};
@@ -31,6 +33,8 @@ pub struct TablesOptions {
     pub at: At,
     /// Files of change data feeds, too.
     pub change_data: bool,
+    /// Catalogs, and which of their tables are saved beside those of the sources.
+    pub catalogs: Vec<CatalogSource>,
 }
 
 /// What came of a snapshot of tables.
@@ -51,7 +55,9 @@ pub async fn snapshot_tables(
     options: &SnapshotOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<TablesReport> {
-    let paths = sources.iter().map(|source| source.place.to_string());
+    let catalogs = tables.catalogs.iter().map(ToString::to_string);
+    let places = sources.iter().map(|source| source.place.to_string());
+    let paths = places.chain(catalogs);
     let what = BuildOptions {
         kind: KIND,
         paths: paths.map(|path| PathBytes(path.into_bytes())).collect(),
@@ -91,7 +97,9 @@ struct Taking<'t> {
 impl Taking<'_> {
     fn all(&self, sources: &[Source]) -> Result<Vec<TableRecord>> {
         let mut pinned = Vec::new();
-        for found in discover(self.lake, sources)? {
+        let mut found = discover(self.lake, sources)?;
+        catalog::discover(&self.options.catalogs, &mut found)?;
+        for found in found {
             let table = self.pin(&found)?;
             pinned.push((found, table));
         }
@@ -127,10 +135,7 @@ impl Taking<'_> {
                 };
                 delta::pin(self.lake, &found.location, &self.options.at, options)
             }
-            Format::Iceberg => Err(Error::Unsupported {
-                table: found.location.to_string(),
-                reason: "it is an Iceberg table, which this version does not read".to_owned(),
-            }),
+            Format::Iceberg => self.pin_iceberg(found),
         }
     }
 

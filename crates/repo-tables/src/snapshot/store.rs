@@ -1,6 +1,6 @@
 //! Stores the files of one pinned table, and the records that describe them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use repo_core::{Entry, EntryType, Timestamp};
@@ -21,10 +21,10 @@ use crate::record::{
 use crate::table::{Table, TableFile};
 
 /// What the base has of a table.
-struct Base {
-    record: TableRecord,
+pub(super) struct Base {
+    pub(super) record: TableRecord,
     /// By URL.
-    files: HashMap<String, FileRecord>,
+    pub(super) files: HashMap<String, FileRecord>,
 }
 
 /// A file to store.
@@ -66,7 +66,7 @@ impl Taking<'_> {
     }
 
     /// What the base says of the table of this name.
-    fn base(&self, name: &str, root: &str) -> Result<Option<Base>> {
+    pub(super) fn base(&self, name: &str, root: &str) -> Result<Option<Base>> {
         let read = |file: &str, max: u64| -> Result<Option<Vec<u8>>> {
             let path = format!("{root}/{file}");
             let Some(entry) = self.builder.before(path.as_bytes())? else {
@@ -119,22 +119,51 @@ impl Taking<'_> {
         Ok(items)
     }
 
-    /// What a listing of the table says of its files; nothing when they are few. What it does not show
-    /// is asked for by name, and so is the rest when the table holds very much that nobody refers to.
+    /// What listings say of a table's files, of its own directory and of each other place that many are
+    /// in; nothing when they are few. What those do not show is asked for by name.
     fn objects(&self, table: &Table) -> Result<HashMap<Location, ObjectInfo>> {
+        let mut places: BTreeMap<(&str, &str), Vec<&Location>> = BTreeMap::new();
+        let mut inside = Vec::new();
+        for file in &table.files {
+            let place = &file.location;
+            if file.object.is_some() || file.content.is_some() {
+                continue;
+            }
+            match table.location.relative(place) {
+                Some(_) => inside.push(place),
+                None => places
+                    .entry((place.scheme(), place.authority()))
+                    .or_default()
+                    .push(place),
+            }
+        }
         let mut found = HashMap::new();
-        let asked = table.files.iter().filter(|file| {
-            file.object.is_none()
-                && file.content.is_none()
-                && table.location.relative(&file.location).is_some()
-        });
-        let mut wanted: HashSet<&Location> = asked.map(|file| &file.location).collect();
+        self.listed(&table.location, inside, &mut found)?;
+        for outside in places.into_values() {
+            // The whole of a disk is not listed; asking there costs little.
+            let directory = Location::common(&outside);
+            let directory = directory.filter(|it| it.local().is_none() || !it.path().is_empty());
+            if let Some(directory) = directory {
+                self.listed(&directory, outside, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks for files in a listing, which is given up when it shows very much that nobody refers to.
+    fn listed(
+        &self,
+        directory: &Location,
+        wanted: Vec<&Location>,
+        found: &mut HashMap<Location, ObjectInfo>,
+    ) -> Result<()> {
+        let mut wanted: HashSet<&Location> = wanted.into_iter().collect();
         if wanted.len() <= HEADS_MAX {
-            return Ok(found);
+            return Ok(());
         }
         // A request for one object costs what a request for the names of a thousand does.
         let mut left = wanted.len().saturating_mul(1000);
-        self.lake.list(&table.location, None, |object| {
+        self.lake.list(directory, None, |object| {
             if wanted.remove(&object.location) {
                 found.insert(object.location.clone(), object);
             }
@@ -143,8 +172,7 @@ impl Taking<'_> {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
-        })?;
-        Ok(found)
+        })
     }
 
     /// Takes a file from the base, when it is known to be the same.
