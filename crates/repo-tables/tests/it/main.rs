@@ -4,6 +4,7 @@
 mod avro;
 mod avro_writer;
 mod broken;
+mod checkpoints;
 mod fixture;
 mod log;
 mod meddling;

@@ -1,4 +1,5 @@
 //! Restores: to any store, last what leads to the rest, and nothing of others is overwritten.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::sync::Arc;
 

@@ -109,6 +109,7 @@ impl Sink for Target {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "figures of a test that is run by hand")]
 fn measured<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let before = ALLOCATOR.allocated();
     let begun = clock();
