@@ -44,8 +44,8 @@ pub(crate) use repository::{
 pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, UsageMessage};
 
 pub(crate) use table::{
-    DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage, TableDiffMessage,
-    TableRestoredMessage,
+    ArchivedMessage, DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage,
+    TableDiffMessage, TableRestoredMessage,
 };
 
 /// The end of a failed command, on standard error.

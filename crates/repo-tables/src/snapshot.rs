@@ -5,6 +5,7 @@
 //! what was stored by then is found again by its content. A snapshot holds every file its tables refer
 //! to, or there is none.
 
+mod delta;
 mod store;
 
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use repo_core::{
     BuildOptions, Builder, PathBytes, Progress, Repository, SnapshotOptions, SnapshotReport,
 };
 
-use crate::delta::{self, DeltaOptions};
 use crate::discover::{Found, Source, discover};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -31,6 +31,8 @@ pub struct TablesOptions {
     pub at: At,
     /// Files of change data feeds, too.
     pub change_data: bool,
+    /// Only what the version itself needs, and not what is left of older ones.
+    pub version_only: bool,
 }
 
 /// What came of a snapshot of tables.
@@ -121,12 +123,7 @@ impl Taking<'_> {
 
     fn pin_once(&self, found: &Found) -> Result<Table> {
         match found.format {
-            Format::Delta => {
-                let options = DeltaOptions {
-                    change_data: self.options.change_data,
-                };
-                delta::pin(self.lake, &found.location, &self.options.at, options)
-            }
+            Format::Delta => self.pin_delta(found),
             Format::Iceberg => Err(Error::Unsupported {
                 table: found.location.to_string(),
                 reason: "it is an Iceberg table, which this version does not read".to_owned(),

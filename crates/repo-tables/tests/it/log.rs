@@ -158,7 +158,10 @@ async fn change_data_is_taken_when_asked_for() {
         .await;
     let table = pin(&bucket, At::Newest).await.unwrap();
     assert_eq!(files(&table, FileKind::Changes), set(&[]));
-    let options = DeltaOptions { change_data: true };
+    let options = DeltaOptions {
+        change_data: true,
+        history: false,
+    };
     let table = pin_with(&bucket, At::Newest, options).await.unwrap();
     assert_eq!(files(&table, FileKind::Changes), set(&["_change_data/x"]));
 }
