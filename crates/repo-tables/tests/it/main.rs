@@ -15,6 +15,7 @@ mod place;
 mod readers;
 mod restore;
 mod scale;
+mod server;
 mod snapshot;
 mod table_writer;
 

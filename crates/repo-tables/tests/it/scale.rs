@@ -126,7 +126,7 @@ fn measured<T>(what: &str, work: impl FnOnce() -> T) -> T {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it measures what is shown")]
-fn clock() -> Instant {
+pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 
