@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod scale;
 mod stats;
+mod tables;
 mod target;
 mod tool;
 mod writers;
@@ -73,6 +74,8 @@ enum Command {
     Cluster(cluster::Options),
     /// Reads through mounts of `repo` and of its peers.
     Mount(mount::Options),
+    /// Saves lakehouse tables as such, and a year of work on one, against the same directories as files.
+    Tables(tables::Options),
     /// Runs several snapshots into one repository at once, against the same work in turn.
     Writers(writers::Options),
 }
@@ -114,6 +117,7 @@ fn act(command: Command) -> Result<bool> {
         Command::Chunks(options) => chunks::all(&options),
         Command::Cluster(options) => cluster::all(&options).map(|()| true),
         Command::Mount(options) => mount::all(&options).map(|()| true),
+        Command::Tables(options) => tables::all(&options).map(|()| true),
         Command::Writers(options) => writers::all(&options),
     }
 }

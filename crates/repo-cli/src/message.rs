@@ -45,6 +45,7 @@ pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, UsageMessage};
 
 pub(crate) use table::{
     DrillMessage, ExportedMessage, ManifestMessage, RegisteredMessage, SavedTableMessage,
+    ArchivedMessage, DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage,
     TableDiffMessage, TableRestoredMessage,
 };
 

@@ -10,6 +10,7 @@
 //! All of it blocks, so that it runs on the threads that cut and compress; [`Lake`] waits for the
 //! network on the runtime it was made in.
 
+mod archive;
 pub mod avro;
 pub mod catalog;
 mod content;
@@ -31,6 +32,7 @@ mod snapshot;
 mod table;
 mod windows;
 
+pub use archive::{Archived, export_archive};
 pub use delta::{DeltaOptions, pin as pin_delta};
 pub use diff::{TableDiff, diff_tables};
 pub use discover::{Found, Source, discover};

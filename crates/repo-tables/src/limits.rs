@@ -29,6 +29,9 @@ pub const FILES_MAX: usize = 20_000_000;
 /// Commits of a Delta log that one version may be made of.
 pub const COMMITS_MAX: usize = 1_000_000;
 
+/// Commits of a Delta log read at a time.
+pub const BATCH_COMMITS: usize = 32;
+
 /// Sidecars of one Delta checkpoint.
 pub const SIDECARS_MAX: usize = 100_000;
 

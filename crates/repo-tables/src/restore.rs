@@ -92,7 +92,7 @@ impl TableRestore<'_> {
             )));
         }
         let job = self.job(lake, inside, outside)?;
-        let ready = blocking(job.clone(), |job| job.clear()).await?;
+        let ready = blocking(Arc::clone(&job), |job| job.clear()).await?;
         let restored = match (self.target.local(), job.outside.is_empty()) {
             (Some(path), true) if lake.file(self.target).is_some() => {
                 self.local(&path, ready, progress).await?

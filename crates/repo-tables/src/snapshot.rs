@@ -6,6 +6,7 @@
 //! to, or there is none.
 
 mod iceberg;
+mod delta;
 mod store;
 
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct TablesOptions {
     pub change_data: bool,
     /// Catalogs, and which of their tables are saved beside those of the sources.
     pub catalogs: Vec<CatalogSource>,
+    /// Only what the version itself needs, and not what is left of older ones.
+    pub version_only: bool,
 }
 
 /// What came of a snapshot of tables.
@@ -136,6 +139,11 @@ impl Taking<'_> {
                 delta::pin(self.lake, &found.location, &self.options.at, options)
             }
             Format::Iceberg => self.pin_iceberg(found),
+            Format::Delta => self.pin_delta(found),
+            Format::Iceberg => Err(Error::Unsupported {
+                table: found.location.to_string(),
+                reason: "it is an Iceberg table, which this version does not read".to_owned(),
+            }),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Messages about lakehouse tables.
 
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 use std::time::Duration;
 
 use repo_tables::{
-    Drilled, ExportedTable, Manifest, RestoredTable, TableDiff, TableManifest, TableRecord,
+    Archived, Drilled, ExportedTable, Manifest, RestoredTable, TableDiff, TableManifest,
+    TableRecord,
 };
 use serde::Serialize;
 
@@ -327,6 +329,40 @@ impl Display for ExportedMessage<'_> {
             show::count(self.files_added, "file"),
             show::bytes(self.bytes_added),
             show::grouped(self.files_there),
+        )
+    }
+}
+
+/// Tables that were written into one file.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "tables_archived")]
+pub(crate) struct ArchivedMessage {
+    file: String,
+    tables: u64,
+    files: u64,
+    bytes: u64,
+}
+
+impl ArchivedMessage {
+    pub(crate) fn new(path: &Path, archived: &Archived) -> Self {
+        Self {
+            file: show::local_path(path),
+            tables: archived.tables,
+            files: archived.files,
+            bytes: archived.bytes,
+        }
+    }
+}
+
+impl Display for ArchivedMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}, {}, {}",
+            self.file,
+            show::count(self.tables, "table"),
+            show::count(self.files, "file"),
+            show::bytes(self.bytes),
         )
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn every_message(home: &Home) -> Vec<Vec<Value>> {
         home.json(["table", "restore", "latest", "db.t", "--to", "elsewhere"]),
         home.json(["table", "drill", "latest", "--scratch", "scratch"]),
         home.json(["table", "export", "latest", "--to", "worm", "--append-only"]),
+        home.json(["table", "export", "latest", "--archive", "archive"]),
     ]
 }
 
@@ -78,8 +79,14 @@ fn a_table_is_saved_restored_and_compared() {
                 .join("_delta_log/00000000000000000001.json"),
         );
         assert_eq!(log.expect("a commit"), SECOND);
-        assert!(!home.path(place).join("a.bin").exists(), "it is not live");
+        let older = std::fs::read_to_string(home.path(place).join("a.bin"));
+        assert_eq!(older.expect("a file of version 0"), "first");
     }
+
+    home.ok(["table", "snapshot", "w", "--version-only"]);
+    home.ok(["table", "restore", "latest", "--to", "only"]);
+    assert!(!home.path("only/db/t/a.bin").exists(), "it is not live");
+    assert!(home.path("only/db/t/b.bin").exists());
 
     // Version 0 again, over version 1.
     home.ok(["table", "snapshot", "w", "--table-version", "0"]);

@@ -32,6 +32,9 @@ pub(crate) struct SnapshotArgs {
     /// Save the files of change data feeds, too.
     #[arg(long)]
     change_data: bool,
+    /// Save only what the version itself needs, and not what is left of older ones of Delta tables.
+    #[arg(long)]
+    version_only: bool,
     #[command(flatten)]
     lake: LakeArgs,
     #[command(flatten)]
@@ -85,6 +88,7 @@ pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, F
         },
         change_data: args.change_data,
         catalogs: catalogs.collect::<Result<_, Failure>>()?,
+        version_only: args.version_only,
     };
     let lake = args.lake.lake(context);
     let repository = match args.dry_run {
