@@ -36,14 +36,14 @@ const OWNED: &[(&[&str], &[&str])] = &[
     ),
     // Metadata of tables is compressed, too.
     (
-        &["zstd", "zstd-safe", "flate2", "snap"],
+        &["zstd", "zstd-safe", "snap"],
         &["repo-format", "repo-tables"],
     ),
     // Checksums that readers of a manifest ask for.
     (&["sha2"], &["repo-format", "repo-postgres", "repo-tables"]),
     (&["parquet"], &["repo-tables"]),
-    // Deflate is for archives that others read, never for what is stored.
-    (&["flate2"], &["repo-format", "repo-core"]),
+    // Deflate is for archives and tables that others read, never for what is stored.
+    (&["flate2"], &["repo-format", "repo-core", "repo-tables"]),
     (&["bincode"], &["repo-core"]),
     (&["fuser"], &["repo-mount"]),
     (
