@@ -42,7 +42,7 @@ const OWNED: &[(&[&str], &[&str])] = &[
     // Checksums that readers of a manifest ask for.
     (&["sha2"], &["repo-format", "repo-postgres", "repo-tables"]),
     (&["parquet"], &["repo-tables"]),
-    // Deflate is for archives and tables that others read, never for what is stored.
+    // Deflate is for archives that others read and for metadata of tables, never for what is stored.
     (&["flate2"], &["repo-format", "repo-core", "repo-tables"]),
     (&["bincode"], &["repo-core"]),
     (&["fuser"], &["repo-mount"]),

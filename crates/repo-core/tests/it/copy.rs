@@ -296,7 +296,10 @@ async fn after_a_failure_at_any_request_the_copy_is_whole_or_absent() {
             Err(error) => Err(error),
         };
         let target = reopen(&store).await;
-        assert!(done.is_ok() || target.snapshots().len() < 2);
+        // An error may also mean that nothing answered whether the last commit counts.
+        let puts = faults.recording().paths(Verb::Put);
+        let asked = puts.last().is_some_and(|path| path.starts_with("log/"));
+        assert!(done.is_ok() || target.snapshots().len() < 2 || asked);
         for known in target.snapshots() {
             let original = known.snapshot.original.unwrap();
             let copied = held(&target, &known.snapshot.id()).await;

@@ -115,8 +115,13 @@ fn a_ring_learns_later_epochs_of_its_own_secrets_only() {
     ring.learn(later.clone()).unwrap();
     assert_eq!(ring.newest(), 2);
     let mut without = later.clone();
-    without.epochs.remove(0);
+    without.epochs.remove(1);
     assert!(ring.learn(without).is_err());
+    // Older ones than all that are told of stay until they are retired.
+    let mut youngest = later.clone();
+    youngest.epochs.remove(0);
+    ring.learn(youngest).unwrap();
+    assert_eq!(ring.secrets().epochs.len(), 2);
     let mut another_key = later.clone();
     another_key.epochs[1].key = [9; 32];
     assert!(ring.learn(another_key).is_err());

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use rawzip::path::EntryPath;
+use rawzip::path::{EntryPath, ZipFilePath};
 use rawzip::time::UtcDateTime;
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 use repo_format::tree::{Entry, EntryType};
@@ -34,6 +34,14 @@ impl<W: Write> Zip<W> {
             archive: Some(ZipArchiveWriter::new(out)),
             rows: 0,
         }
+    }
+}
+
+/// A name that says it is UTF-8 where it is, unless a reader would be given another one than it is.
+fn named(path: &[u8]) -> EntryPath<'_> {
+    match str::from_utf8(path) {
+        Ok(text) if ZipFilePath::from_str(text).as_str() == text => EntryPath::conformant(text),
+        _ => EntryPath::verbatim(path),
     }
 }
 
@@ -68,13 +76,13 @@ impl<W: Write> Archive for Zip<W> {
         let mut path = path.to_vec();
         if entry.kind == EntryType::Directory {
             path.push(b'/');
-            let directory = archive.new_dir(EntryPath::verbatim(path));
+            let directory = archive.new_dir(named(&path));
             let directory = directory.last_modified(time).unix_permissions(mode);
             directory.create().map_err(failed)?;
             return Ok(true);
         }
         let (mut row, config) = archive
-            .new_file(EntryPath::verbatim(path))
+            .new_file(named(&path))
             .compression_method(CompressionMethod::DEFLATE)
             .last_modified(time)
             .unix_permissions(mode)

@@ -183,8 +183,8 @@ impl Slashes for Vec<u8> {
 async fn content_is_found_by_the_file_and_by_its_chunks() {
     let repository = repository().await;
     let place = tempfile::tempdir().expect("a directory");
-    fs::write(place.path().join("large"), random(1, 5 << 20)).expect("a file");
-    fs::write(place.path().join("copy"), random(1, 5 << 20)).expect("a file");
+    fs::write(place.path().join("large"), random(1, 700_000)).expect("a file");
+    fs::write(place.path().join("copy"), random(1, 700_000)).expect("a file");
     fs::write(place.path().join("small"), "abc").expect("a file");
     let view = take(&repository, place.path(), "host").await;
     let found = async |content: String| {

@@ -1,8 +1,11 @@
 //! Retirement of keys: the old one opens nothing that is stored, and nobody is misled by a log whose
 //! start is gone.
 
+#![expect(clippy::panic, reason = "what fails here fails the test")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use repo_core::{
@@ -47,6 +50,21 @@ async fn check(repository: &Repository) {
 async fn fresh(by: &Repository, store: Store) -> Repository {
     let reopened = by.reopen(store, &OpenOptions::default()).await;
     reopened.expect("a new client is never misled")
+}
+
+/// The states from commit `begins` on can be opened, and none before.
+async fn opens_from(by: &Repository, store: &Store, begins: u64) {
+    for (at, there) in [(begins, true), (begins - 1, false), (1, false)] {
+        let options = OpenOptions {
+            at: Some(at),
+            ..OpenOptions::default()
+        };
+        match by.reopen(store.clone(), &options).await {
+            Ok(earlier) => assert!(there && earlier.snapshots().len() == 1, "{at}"),
+            Err(Error::BeforeLog { oldest, .. }) => assert!(!there && oldest == begins),
+            Err(error) => panic!("{at}: {error}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,17 +133,7 @@ async fn a_retired_key_opens_nothing_that_is_stored() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::BeforeLog { oldest, .. } if oldest == done.begins));
-    for (at, there) in [(done.begins, true), (done.begins - 1, false), (1, false)] {
-        let options = OpenOptions {
-            at: Some(at),
-            ..OpenOptions::default()
-        };
-        match opened.reopen(store.clone(), &options).await {
-            Ok(earlier) => assert!(there && earlier.snapshots().len() == 1, "{at}"),
-            Err(Error::BeforeLog { oldest, .. }) => assert!(!there && oldest == done.begins),
-            Err(error) => panic!("{at}: {error}"),
-        }
-    }
+    opens_from(&opened, &store, done.begins).await;
 
     // Again: there is nothing to do, and the next one goes as the first.
     let again = opened.retire_keys(b"two", &keep()).await.unwrap();
@@ -157,6 +165,11 @@ async fn ready() -> (Repository, BTreeMap<String, Bytes>, SnapshotId) {
 
 fn over(faults: &FaultStore) -> Store {
     Store::new(Arc::new(faults.clone()), "memory")
+}
+
+/// The same, asked again where a commit went between the answer that it is there and the look at it.
+fn patiently(faults: &FaultStore) -> Store {
+    over(faults).with_retry(Duration::from_secs(10))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +261,7 @@ async fn a_writer_that_slept_through_a_retirement_is_not_misled() {
         loop {
             let memory = filled(&base).await;
             let faults = FaultStore::new(Arc::new(memory.clone()), u64::MAX);
-            let writer = fresh(&repository, over(&faults)).await;
+            let writer = fresh(&repository, patiently(&faults)).await;
             let other = fresh(&repository, over(&memory)).await;
             if late {
                 commits(&other, id, 3).await;
