@@ -39,7 +39,7 @@ pub use export::{ExportedTable, export_table};
 pub use lake::{Lake, ObjectInfo};
 pub use location::Location;
 pub use manifest::{BackupType, Manifest, ManifestFile, ManifestTotals, TableManifest, manifest};
-pub use record::{ColumnRecord, FileRecord, RECORD_VERSION, TableRecord};
+pub use record::{ColumnRecord, FileRecord, RECORD_VERSION, TABLES, TableRecord};
 pub use restore::{RestoredTable, TableRestore};
 pub use saved::{choose_tables, read_files, read_tables};
 pub use snapshot::{KIND, TablesOptions, TablesReport, snapshot_tables};

@@ -72,6 +72,35 @@ fn a_table_is_saved_restored_and_compared() {
         (&"table/b.bin".into(), &"table/a.bin".into())
     );
     assert!(!home.path("scratch").exists(), "a drill leaves nothing");
+
+    // The comparison of files says it, too, and is silent about tables that stay as they were.
+    home.write("w/db/same/c.bin", "same");
+    let commit = FIRST
+        .replace("a.bin", "c.bin")
+        .replace("\"size\":5", "\"size\":4");
+    home.write("w/db/same/_delta_log/00000000000000000000.json", commit);
+    let both = home.json(["table", "snapshot", "w"]);
+    let both = of_type(&both, "snapshot_summary")[0]["id"].clone();
+    let both = both.as_str().expect("an id");
+    let added = home.ok(["diff", "latest", both]);
+    assert!(!added.contains("version"), "the same snapshot: {added}");
+    let snapshots = home.json(["snapshots"]);
+    let ids: Vec<&str> = snapshots
+        .iter()
+        .map(|message| message["id"].as_str().expect("an id"))
+        .collect();
+    let text = home.ok(["diff", ids[0], ids[1]]);
+    assert!(text.contains("+ tables/db.t/table/b.bin\n"), "{text}");
+    let line = "M db.t: version 0 to 1, rows 2 to 1, 1 file added, 1 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    let text = home.ok(["diff", ids[1], ids[2]]);
+    let line = "+ db.same: version - to 0, rows - to 2, 1 file added, 0 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("db.t:"), "it stayed as it was: {text}");
+    let messages = home.json(["diff", ids[0], ids[1]]);
+    assert_eq!(of_type(&messages, "table_diff")[0], *diff);
+    home.ok(["forget", both]);
+    std::fs::remove_dir_all(home.path("w/db/same")).expect("removed");
     for place in ["elsewhere/db/t", "worm/db/t"] {
         let log = std::fs::read_to_string(
             home.path(place)

@@ -56,6 +56,13 @@ pub(crate) struct SnapshotArgs {
     dry_run: bool,
 }
 
+impl SnapshotArgs {
+    /// Whether it only says what it would do.
+    pub(super) const fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure> {
     let sources = args.sources.iter().map(|text| source(text));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;

@@ -4,23 +4,26 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::widgets::Paragraph;
 use repo_core::{Entry, EntryType, SnapshotRef};
 
+use super::keys::folded;
 use super::load::Version;
 use super::model::{App, Cursor, Screen};
 use crate::show;
 
-/// Lines for the keys: they are long.
-const KEY_LINES: u16 = 2;
+/// Most lines for the keys: on a screen too narrow for that, what is looked at matters more.
+const KEY_LINES_MAX: u16 = 4;
 
 /// Draws the screen on top.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
+    let help = folded(&app.shown_keys(), usize::from(frame.area().width));
+    let help_lines = u16::try_from(help.len()).unwrap_or(KEY_LINES_MAX);
     let places = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(0),
         Constraint::Length(1),
-        Constraint::Length(KEY_LINES),
+        Constraint::Length(help_lines.min(KEY_LINES_MAX)),
     ]);
     let [title, body, status, keys] = places.areas(frame.area());
     app.page = usize::from(body.height).max(1);
@@ -28,18 +31,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
     let strong = Style::new().add_modifier(Modifier::BOLD);
     frame.render_widget(Paragraph::new(heading).style(strong), title);
     frame.render_widget(Paragraph::new(rows), body);
-    let (line, help) = match (&app.prompt, app.screens.last()) {
-        (Some(prompt), _) => (
-            format!("{}{}_", prompt.what, prompt.text),
-            "type a path  Enter restore  Esc back",
-        ),
-        (None, Some(screen)) => (app.status.clone(), screen.keys()),
-        (None, None) => (app.status.clone(), ""),
+    let line = match &app.prompt {
+        Some(prompt) => format!("{}{}_", prompt.what, prompt.text),
+        None => app.status.clone(),
     };
     frame.render_widget(Paragraph::new(line), status);
-    let help = Paragraph::new(help).wrap(Wrap { trim: true });
+    let help: Vec<Line<'_>> = help.into_iter().map(Line::raw).collect();
     let reversed = Style::new().add_modifier(Modifier::REVERSED);
-    frame.render_widget(help.style(reversed), keys);
+    frame.render_widget(Paragraph::new(help).style(reversed), keys);
 }
 
 /// The title and the rows of a page.

@@ -125,7 +125,9 @@ pub(super) fn shown(keys: Keys) -> Vec<String> {
             _ => texts.push((binding.name, codes)),
         }
     }
-    let texts = texts.into_iter().map(|(name, keys)| format!("{keys} {name}"));
+    let texts = texts
+        .into_iter()
+        .map(|(name, keys)| format!("{keys} {name}"));
     texts.chain([ALWAYS.to_owned()]).collect()
 }
 
