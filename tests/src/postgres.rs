@@ -269,13 +269,14 @@ impl Server<'_> {
             .stderr(Stdio::null())
             .spawn();
         self.supervisor = Some(child.expect("a server"));
-        for _ in 0..PAUSES_MAX {
-            if self.query("postgres", "select 1").is_ok() {
-                return;
+        let answers = (0..PAUSES_MAX).any(|_| {
+            let answers = self.query("postgres", "select 1").is_ok();
+            if !answers {
+                pause();
             }
-            pause();
-        }
-        panic!("the server does not answer: {}", self.place.log());
+            answers
+        });
+        assert!(answers, "the server does not answer: {}", self.place.log());
     }
 
     /// Options that lead a client to it.

@@ -37,25 +37,22 @@ async fn take(home: &Home) {
     let store = Store::open(location.to_str().expect("UTF-8"), &[]).expect("a store");
     let options = OpenOptions::default();
     let repository = Repository::open(store, &Access::Plain, &options).await;
+    let repository = repository.expect("a repository");
     let what = BuildOptions {
         kind: "test",
         paths: Vec::new(),
         restart: false,
     };
-    let taken = repository.expect("a repository").build_snapshot(
-        what,
-        &SnapshotOptions::default(),
-        Arc::new(Quiet),
-        |builder| {
-            for number in 0..FILES {
-                let name = format!("a-name-of-some-length-{number:07}");
-                let mut entry = Entry::new(name.as_bytes(), EntryType::File);
-                entry.mode = 0o644;
-                builder.put(format!("many/{name}").as_bytes(), entry)?;
-            }
-            Ok::<(), Error>(())
-        },
-    );
+    let options = SnapshotOptions::default();
+    let taken = repository.build_snapshot(what, &options, Arc::new(Quiet), |builder| {
+        for number in 0..FILES {
+            let name = format!("a-name-of-some-length-{number:07}");
+            let mut entry = Entry::new(name.as_bytes(), EntryType::File);
+            entry.mode = 0o644;
+            builder.put(format!("many/{name}").as_bytes(), entry)?;
+        }
+        Ok::<(), Error>(())
+    });
     assert!(taken.await.expect("a snapshot").id.is_some());
 }
 

@@ -86,7 +86,7 @@ impl<W: Write> Writer<W> {
             range.timeline, range.start, range.end
         ))?;
         let sum = hex(&self.sum.finalize());
-        write!(self.out, "\"Manifest-Checksum\": \"{sum}\"}}\n")?;
+        writeln!(self.out, "\"Manifest-Checksum\": \"{sum}\"}}")?;
         self.out.flush()?;
         Ok(self.out)
     }

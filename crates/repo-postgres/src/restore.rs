@@ -119,7 +119,7 @@ struct Work<'w> {
     repository: &'w Repository,
     view: &'w SnapshotView,
     progress: Arc<dyn Progress>,
-    adapt: Arc<dyn Fn(&[u8], &mut Entry) -> bool + Send + Sync>,
+    adapt: Adapt,
 }
 
 impl Work<'_> {
@@ -150,11 +150,7 @@ impl Work<'_> {
 }
 
 /// What of the tree is left out of the data directory, and what is changed on the way.
-fn adapt(
-    places: &[Place],
-    pgdata: &Path,
-    keep: Option<HashSet<u32>>,
-) -> Arc<dyn Fn(&[u8], &mut Entry) -> bool + Send + Sync> {
+fn adapt(places: &[Place], pgdata: &Path, keep: Option<HashSet<u32>>) -> Adapt {
     let mut apart: HashSet<Vec<u8>> = places
         .iter()
         .map(|place| format!("pg_tblspc/{}", place.oid).into_bytes())

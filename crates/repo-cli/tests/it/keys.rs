@@ -122,6 +122,37 @@ fn both_ciphers_and_clear_text_hold_data() {
     }
 }
 
+/// Both keys lose the old secret, and the log its start; snapshot `id` stays what it is.
+fn retires_the_old_key(home: &Home, id: &str) {
+    let retire = ["key", "retire", "--other-password-file", "other"];
+    let commits = home.json(["log"]).len();
+    let retired = home.json(retire);
+    assert_eq!(
+        (&retired[0]["epochs"], &retired[0]["kept"]),
+        (&serde_json::json!([1]), &0.into())
+    );
+    assert_eq!(retired[0]["removed"].as_array().map(Vec::len), Some(2));
+    let begins = retired[0]["begins"].as_u64().expect("a number");
+    assert_eq!(begins, commits as u64 + 1);
+    assert!(retired[0]["log_objects"].as_u64() >= Some(begins - 1));
+    let line = home.fails(1, ["ls", "latest", "--at", "1"]);
+    assert!(
+        line.contains(&format!("begins with commit {begins}")),
+        "{line}"
+    );
+    home.fails(1, ["undo", "1"]);
+    let stdout = home.ok(retire);
+    assert!(
+        stdout.starts_with("no older key is left; the log begins"),
+        "{stdout}"
+    );
+    let listed = home.json(["key", "list"]);
+    assert_eq!(of_type(&listed, "key_epoch").len(), 1);
+    home.snapshot(["data"]);
+    home.ok(["check", "--read-data"]);
+    assert_eq!(home.ok(["cat", &format!("{id}:a")]), "before");
+}
+
 #[test]
 fn keys_are_rotated_and_old_data_is_sealed_anew() {
     let mut home = Home::encrypted();
@@ -199,34 +230,7 @@ fn keys_are_rotated_and_old_data_is_sealed_anew() {
     assert_eq!(home.ok(["cat", &format!("{id}:a")]), "before");
     home.ok(["check", "--read-data"]);
 
-    // Both keys lose the old secret, and the log its start.
-    let retire = ["key", "retire", "--other-password-file", "other"];
-    let commits = home.json(["log"]).len();
-    let retired = home.json(retire);
-    assert_eq!(
-        (&retired[0]["epochs"], &retired[0]["kept"]),
-        (&serde_json::json!([1]), &0.into())
-    );
-    assert_eq!(retired[0]["removed"].as_array().map(Vec::len), Some(2));
-    let begins = retired[0]["begins"].as_u64().expect("a number");
-    assert_eq!(begins, commits as u64 + 1);
-    assert!(retired[0]["log_objects"].as_u64() >= Some(begins - 1));
-    let line = home.fails(1, ["ls", "latest", "--at", "1"]);
-    assert!(
-        line.contains(&format!("begins with commit {begins}")),
-        "{line}"
-    );
-    home.fails(1, ["undo", "1"]);
-    let stdout = home.ok(retire);
-    assert!(
-        stdout.starts_with("no older key is left; the log begins"),
-        "{stdout}"
-    );
-    let listed = home.json(["key", "list"]);
-    assert_eq!(of_type(&listed, "key_epoch").len(), 1);
-    home.snapshot(["data"]);
-    home.ok(["check", "--read-data"]);
-    assert_eq!(home.ok(["cat", &format!("{id}:a")]), "before");
+    retires_the_old_key(&home, &id);
 
     // Who has lost the other password drops its key.
     home.ok(["key", "rotate", "--keep-password", "--drop-others"]);

@@ -15,11 +15,12 @@ use object_store::path::Path;
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMultipartOptions,
 };
-use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::arrow::{ArrowWriter, ParquetRecordBatchStreamBuilder};
+use repo_core::Access;
 use repo_mount::SnapshotStore;
 use repo_testkit::data::random;
 
+use crate::example::{self, Object};
 use crate::fixture::Bench;
 
 const FILES: [(&str, usize); 9] = [
@@ -223,7 +224,10 @@ async fn a_parquet_file_is_read_where_it_lies() {
     let written = write_parquet(&bench.source().join("table/part-0.parquet"), 300_000);
     let view = bench.take().await;
     let store = Arc::new(SnapshotStore::new(bench.repository.reader(), &view));
-    let reader = ParquetObjectReader::new(store, Path::from("table/part-0.parquet"));
+    let reader = Object {
+        store,
+        path: Path::from("table/part-0.parquet"),
+    };
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await.unwrap();
     assert_eq!(builder.metadata().num_row_groups(), 3);
     let batches: Vec<_> = builder.build().unwrap().try_collect().await.unwrap();
@@ -234,4 +238,13 @@ async fn a_parquet_file_is_read_where_it_lies() {
         row += len;
     }
     assert_eq!(row, written.num_rows());
+
+    // The example does the same.
+    let location = bench.place.path().join("repository");
+    let (location, mut out) = (location.to_str().unwrap(), Vec::new());
+    let path = "table/part-0.parquet";
+    let described = example::describe(location, &Access::Plain, "latest", path, &mut out);
+    described.await.unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text, "id: Int64\nname: Utf8\n300000 rows\n");
 }
