@@ -300,7 +300,7 @@ fn completions_know_every_command() {
         .expect("bash is there");
     let said = String::from_utf8(said.stdout).expect("text");
     assert!(
-        said.contains("complete -F _repo") && said.ends_with("find\n"),
+        said.contains("-F _repo repo\n") && said.ends_with("find\n"),
         "{said}"
     );
 }
