@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
@@ -325,7 +325,6 @@ mod tests {
             .iter()
             .filter(|file| fs::read_to_string(file).unwrap().ends_with("change 3\n"));
         assert!(changed.count() > 20);
-        let path: &Path = dir.path();
-        assert_eq!(data::extent(path).unwrap().files, 50);
+        assert_eq!(data::extent(dir.path()).unwrap().files, 50);
     }
 }

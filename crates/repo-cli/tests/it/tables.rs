@@ -72,35 +72,6 @@ fn a_table_is_saved_restored_and_compared() {
         (&"table/b.bin".into(), &"table/a.bin".into())
     );
     assert!(!home.path("scratch").exists(), "a drill leaves nothing");
-
-    // The comparison of files says it, too, and is silent about tables that stay as they were.
-    home.write("w/db/same/c.bin", "same");
-    let commit = FIRST
-        .replace("a.bin", "c.bin")
-        .replace("\"size\":5", "\"size\":4");
-    home.write("w/db/same/_delta_log/00000000000000000000.json", commit);
-    let both = home.json(["table", "snapshot", "w"]);
-    let both = of_type(&both, "snapshot_summary")[0]["id"].clone();
-    let both = both.as_str().expect("an id");
-    let added = home.ok(["diff", "latest", both]);
-    assert!(!added.contains("version"), "the same snapshot: {added}");
-    let snapshots = home.json(["snapshots"]);
-    let ids: Vec<&str> = snapshots
-        .iter()
-        .map(|message| message["id"].as_str().expect("an id"))
-        .collect();
-    let text = home.ok(["diff", ids[0], ids[1]]);
-    assert!(text.contains("+ tables/db.t/table/b.bin\n"), "{text}");
-    let line = "M db.t: version 0 to 1, rows 2 to 1, 1 file added, 1 removed, 0 rewritten\n";
-    assert!(text.contains(line), "{text}");
-    let text = home.ok(["diff", ids[1], ids[2]]);
-    let line = "+ db.same: version - to 0, rows - to 2, 1 file added, 0 removed, 0 rewritten\n";
-    assert!(text.contains(line), "{text}");
-    assert!(!text.contains("db.t:"), "it stayed as it was: {text}");
-    let messages = home.json(["diff", ids[0], ids[1]]);
-    assert_eq!(of_type(&messages, "table_diff")[0], *diff);
-    home.ok(["forget", both]);
-    std::fs::remove_dir_all(home.path("w/db/same")).expect("removed");
     for place in ["elsewhere/db/t", "worm/db/t"] {
         let log = std::fs::read_to_string(
             home.path(place)
@@ -131,4 +102,42 @@ fn a_table_is_saved_restored_and_compared() {
     assert!(gone.contains("a.bin, which is not there"), "{gone}");
     let unknown = home.fails(1, ["table", "restore", "latest", "nothing", "--to", "x"]);
     assert!(unknown.contains("holds no table \"nothing\""), "{unknown}");
+}
+
+#[test]
+fn a_comparison_of_files_says_how_tables_differ() {
+    let home = Home::plain();
+    let mut ids: Vec<String> = Vec::new();
+    let mut save = || {
+        let saved = home.json(["table", "snapshot", "w"]);
+        let id = of_type(&saved, "snapshot_summary")[0]["id"].clone();
+        ids.push(id.as_str().expect("an id").to_owned());
+    };
+    first(&home);
+    save();
+    second(&home);
+    save();
+    home.write("w/db/same/c.bin", "same");
+    let commit = FIRST
+        .replace("a.bin", "c.bin")
+        .replace("\"size\":5", "\"size\":4");
+    home.write("w/db/same/_delta_log/00000000000000000000.json", commit);
+    save();
+
+    let text = home.ok(["diff", &ids[0], &ids[1]]);
+    assert!(text.contains("+ tables/db.t/table/b.bin\n"), "{text}");
+    let line = "M db.t: version 0 to 1, rows 2 to 1, 1 file added, 1 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    let text = home.ok(["diff", &ids[1], &ids[2]]);
+    let line = "+ db.same: version - to 0, rows - to 2, 1 file added, 0 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("db.t:"), "it stayed as it was: {text}");
+    let messages = home.json(["diff", &ids[0], &ids[1]]);
+    let alone = home.json(["table", "diff", &ids[0], &ids[1]]);
+    assert_eq!(
+        of_type(&messages, "table_diff"),
+        of_type(&alone, "table_diff")
+    );
+    let same = home.ok(["diff", &ids[1], &ids[1]]);
+    assert!(!same.contains("version"), "{same}");
 }
