@@ -11,6 +11,7 @@ mod chunks;
 mod cluster;
 mod data;
 mod error;
+mod inspect;
 mod machine;
 mod measure;
 mod mount;
@@ -70,6 +71,8 @@ enum Command {
     Scale(scale::Options),
     /// Runs `repo` on a repository whose index names many chunks, to show the memory that it takes.
     Chunks(chunks::Options),
+    /// Searches many snapshots and compares two, with `repo` and with restic.
+    Inspect(inspect::Options),
     /// Saves one live Postgres cluster with each tool, through several kinds of load.
     Cluster(cluster::Options),
     /// Reads through mounts of `repo` and of its peers.
@@ -116,6 +119,7 @@ fn act(command: Command) -> Result<bool> {
         Command::Scale(options) => scale::all(&options).map(|()| true),
         Command::Chunks(options) => chunks::all(&options),
         Command::Cluster(options) => cluster::all(&options).map(|()| true),
+        Command::Inspect(options) => inspect::all(&options),
         Command::Mount(options) => mount::all(&options).map(|()| true),
         Command::Tables(options) => tables::all(&options).map(|()| true),
         Command::Writers(options) => writers::all(&options),

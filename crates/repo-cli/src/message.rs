@@ -41,7 +41,7 @@ pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,
     KeyMessage, KeyRetirementMessage, KeyRotationMessage, StatsMessage, TagsMessage,
 };
-pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, UsageMessage};
+pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, TableUsageMessage, UsageMessage};
 
 pub(crate) use table::{
     DrillMessage, ExportedMessage, ManifestMessage, RegisteredMessage, SavedTableMessage,

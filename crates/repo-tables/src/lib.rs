@@ -44,6 +44,8 @@ pub use location::Location;
 pub use manifest::{BackupType, Manifest, ManifestFile, ManifestTotals, TableManifest, manifest};
 pub use record::{ColumnRecord, FileRecord, RECORD_VERSION, TableRecord};
 pub use restore::{Identity, RestoredTable, TableRestore};
+pub use record::{ColumnRecord, FileRecord, RECORD_VERSION, TABLES, TableRecord};
+pub use restore::{RestoredTable, TableRestore};
 pub use saved::{choose_tables, read_files, read_tables};
 pub use snapshot::{KIND, TablesOptions, TablesReport, snapshot_tables};
 pub use table::{At, FileKind, Format, Table, TableFile};

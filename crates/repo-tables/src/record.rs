@@ -21,7 +21,7 @@ use crate::table::{FileKind, Format, Table};
 pub const RECORD_VERSION: u32 = 1;
 
 /// Directory of all tables in a snapshot.
-pub(crate) const TABLES: &str = "tables";
+pub const TABLES: &str = "tables";
 pub(crate) const TABLE_FILE: &str = "table.json";
 pub(crate) const LIST_FILE: &str = "files.jsonl";
 

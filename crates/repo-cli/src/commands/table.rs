@@ -77,6 +77,11 @@ impl CatalogArgs {
 }
 
 impl TableArgs {
+    /// Whether it only says what it would do.
+    pub(crate) const fn is_dry(&self) -> bool {
+        matches!(&self.action, Action::Snapshot(args) if args.is_dry())
+    }
+
     /// What the command is called in the figures.
     pub(crate) const fn name(&self) -> &'static str {
         match self.action {

@@ -110,3 +110,41 @@ fn a_table_is_saved_restored_and_compared() {
     let unknown = home.fails(1, ["table", "restore", "latest", "nothing", "--to", "x"]);
     assert!(unknown.contains("holds no table \"nothing\""), "{unknown}");
 }
+
+#[test]
+fn a_comparison_of_files_says_how_tables_differ() {
+    let home = Home::plain();
+    let mut ids: Vec<String> = Vec::new();
+    let mut save = || {
+        let saved = home.json(["table", "snapshot", "w"]);
+        let id = of_type(&saved, "snapshot_summary")[0]["id"].clone();
+        ids.push(id.as_str().expect("an id").to_owned());
+    };
+    first(&home);
+    save();
+    second(&home);
+    save();
+    home.write("w/db/same/c.bin", "same");
+    let commit = FIRST
+        .replace("a.bin", "c.bin")
+        .replace("\"size\":5", "\"size\":4");
+    home.write("w/db/same/_delta_log/00000000000000000000.json", commit);
+    save();
+
+    let text = home.ok(["diff", &ids[0], &ids[1]]);
+    assert!(text.contains("+ tables/db.t/table/b.bin\n"), "{text}");
+    let line = "M db.t: version 0 to 1, rows 2 to 1, 1 file added, 1 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    let text = home.ok(["diff", &ids[1], &ids[2]]);
+    let line = "+ db.same: version - to 0, rows - to 2, 1 file added, 0 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("db.t:"), "it stayed as it was: {text}");
+    let messages = home.json(["diff", &ids[0], &ids[1]]);
+    let alone = home.json(["table", "diff", &ids[0], &ids[1]]);
+    assert_eq!(
+        of_type(&messages, "table_diff"),
+        of_type(&alone, "table_diff")
+    );
+    let same = home.ok(["diff", &ids[1], &ids[1]]);
+    assert!(!same.contains("version"), "{same}");
+}

@@ -67,6 +67,13 @@ pub(crate) struct SnapshotArgs {
     dry_run: bool,
 }
 
+impl SnapshotArgs {
+    /// Whether it only says what it would do.
+    pub(super) const fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure> {
     let (catalogs, places): (Vec<_>, Vec<_>) = args
         .sources
