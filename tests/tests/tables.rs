@@ -202,7 +202,8 @@ fn snapshots_beside_a_writer_that_vacuums_are_whole() {
         "the writer has gone"
     );
     fs::write(home.path("stop"), "").expect("a file");
-    Run::of(&writer.wait_with_output().expect("a run")).expect(0);
+    let written = Run::of(&writer.wait_with_output().expect("a run"));
+    drop(written.expect(0));
     home.ok(&["check", "--read-data"]);
 }
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cat, check, completions, copy, diff, dump, find, forget, gc, init, key, log, ls, mount, parity, pg, repair, restore, snapshot, snapshots, stats, table, tag, tui, undo,
+    cat, check, completions, copy, diff, dump, find, forget, gc, init, key, log, ls, mount, parity,
+    pg, repair, restore, snapshot, snapshots, stats, table, tag, tui, undo,
 };
 use crate::exit::EXIT_CODES_HELP;
 

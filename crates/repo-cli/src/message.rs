@@ -44,9 +44,8 @@ pub(crate) use repository::{
 pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, TableUsageMessage, UsageMessage};
 
 pub(crate) use table::{
-    DrillMessage, ExportedMessage, ManifestMessage, RegisteredMessage, SavedTableMessage,
-    ArchivedMessage, DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage,
-    TableDiffMessage, TableRestoredMessage,
+    ArchivedMessage, DrillMessage, ExportedMessage, ManifestMessage, RegisteredMessage,
+    SavedTableMessage, TableDiffMessage, TableRestoredMessage,
 };
 
 /// The end of a failed command, on standard error.

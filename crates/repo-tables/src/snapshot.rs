@@ -5,8 +5,8 @@
 //! what was stored by then is found again by its content. A snapshot holds every file its tables refer
 //! to, or there is none.
 
-mod iceberg;
 mod delta;
+mod iceberg;
 mod store;
 
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use repo_core::{
 };
 
 use crate::catalog::{self, CatalogSource};
-use crate::delta::{self, DeltaOptions};
 use crate::discover::{Found, Source, discover};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -132,18 +131,8 @@ impl Taking<'_> {
 
     fn pin_once(&self, found: &Found) -> Result<Table> {
         match found.format {
-            Format::Delta => {
-                let options = DeltaOptions {
-                    change_data: self.options.change_data,
-                };
-                delta::pin(self.lake, &found.location, &self.options.at, options)
-            }
-            Format::Iceberg => self.pin_iceberg(found),
             Format::Delta => self.pin_delta(found),
-            Format::Iceberg => Err(Error::Unsupported {
-                table: found.location.to_string(),
-                reason: "it is an Iceberg table, which this version does not read".to_owned(),
-            }),
+            Format::Iceberg => self.pin_iceberg(found),
         }
     }
 

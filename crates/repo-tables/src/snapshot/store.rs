@@ -125,25 +125,25 @@ impl Taking<'_> {
     }
 
     /// What listings say of a table's files, of its own directory and of each other place that many are
-    /// in; nothing when they are few. What those do not show is asked for by name.
-    fn objects(&self, table: &Table) -> Result<HashMap<Location, ObjectInfo>> {
+    /// in, and whether that of its own went to the end; nothing when they are few. What those do not show
+    /// is asked for by name.
+    fn objects(&self, table: &Table) -> Result<(HashMap<Location, ObjectInfo>, bool)> {
         let mut places: BTreeMap<(&str, &str), Vec<&Location>> = BTreeMap::new();
-        let mut inside = Vec::new();
+        let mut own = Vec::new();
         for file in &table.files {
             let place = &file.location;
             if file.object.is_some() || file.content.is_some() {
                 continue;
             }
-            match table.location.relative(place) {
-                Some(_) => inside.push(place),
-                None => places
-                    .entry((place.scheme(), place.authority()))
-                    .or_default()
-                    .push(place),
+            if inside(table, file) {
+                own.push(place);
+            } else {
+                let of_store = places.entry((place.scheme(), place.authority()));
+                of_store.or_default().push(place);
             }
         }
         let mut found = HashMap::new();
-        self.listed(&table.location, inside, &mut found)?;
+        let all = self.listed(&table.location, own, &mut found)?;
         for outside in places.into_values() {
             // The whole of a disk is not listed; asking there costs little.
             let directory = Location::common(&outside);
@@ -152,40 +152,25 @@ impl Taking<'_> {
                 self.listed(&directory, outside, &mut found)?;
             }
         }
-        Ok(found)
+        Ok((found, all))
     }
 
     /// Looks for files in a listing, which is given up when it shows very much that nobody refers to.
+    /// Whether it went to the end.
     fn listed(
         &self,
         directory: &Location,
         wanted: Vec<&Location>,
         found: &mut HashMap<Location, ObjectInfo>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut wanted: HashSet<&Location> = wanted.into_iter().collect();
         if wanted.len() <= HEADS_MAX {
-            return Ok(());
-        }
-        // A request for one object costs what a request for the names of a thousand does.
-        let mut left = wanted.len().saturating_mul(1000);
-        self.lake.list(directory, None, |object| {
-    /// What a listing of the table says of its files, and whether it went to the end; nothing when they
-    /// are few. What it does not show is asked for by name, and so is the rest when the table holds very
-    /// much that nobody refers to.
-    fn objects(&self, table: &Table) -> Result<(HashMap<Location, ObjectInfo>, bool)> {
-        let mut found = HashMap::new();
-        let asked = table
-            .files
-            .iter()
-            .filter(|file| file.object.is_none() && file.content.is_none() && inside(table, file));
-        let mut wanted: HashSet<&Location> = asked.map(|file| &file.location).collect();
-        if wanted.len() <= HEADS_MAX {
-            return Ok((found, false));
+            return Ok(false);
         }
         // A request for one object costs what a request for the names of a thousand does.
         let mut left = wanted.len().saturating_mul(1000);
         let mut all = true;
-        self.lake.list(&table.location, None, |object| {
+        self.lake.list(directory, None, |object| {
             if wanted.remove(&object.location) {
                 found.insert(object.location.clone(), object);
             }
@@ -197,9 +182,8 @@ impl Taking<'_> {
                 }
                 false => ControlFlow::Continue(()),
             }
-        })
         })?;
-        Ok((found, all))
+        Ok(all)
     }
 
     /// Takes a file from the base, when it is known to be the same.

@@ -2,8 +2,6 @@
 
 use clap::Args;
 use repo_core::{Repository, SnapshotView};
-use repo_postgres::{Description, KIND};
-use repo_core::Repository;
 use repo_postgres::{Description, KIND, wal};
 
 use crate::context::Context;
