@@ -98,9 +98,13 @@ impl Recovery {
         let mut lines = vec!["# Added by repo pg restore.".to_owned()];
         let mut set = |name: &str, value: &str| lines.push(format!("{name} = {}", quoted(value)));
         set("restore_command", &self.restore_command);
-        for name in TARGETS {
-            let value = target.as_ref().filter(|(chosen, _)| *chosen == name);
-            set(name, value.map_or("", |(_, value)| value.as_str()));
+        let chosen = target.as_ref().map(|(name, _)| *name);
+        for name in TARGETS.into_iter().filter(|name| Some(*name) != chosen) {
+            set(name, "");
+        }
+        // After the empty ones: to a server, each empty one unsets whatever target is set.
+        if let Some((name, value)) = &target {
+            set(name, value);
         }
         set(
             "recovery_target_inclusive",
@@ -161,6 +165,13 @@ mod tests {
             "recovery_target_action = 'promote'",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        let place = |line: &str| text.find(line).expect("the line");
+        for name in TARGETS {
+            assert!(
+                place(&format!("{name} = ")) <= place("recovery_target_lsn = '0"),
+                "{name}"
+            );
         }
         let plain = Recovery::default().settings();
         assert!(
