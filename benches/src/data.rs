@@ -181,7 +181,8 @@ pub(crate) fn warm(root: &Path) -> Result<()> {
     })
 }
 
-fn visit(root: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
+/// Calls `each` for everything below `root` that is not a directory, in no order.
+pub(crate) fn visit(root: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     if !root.exists() {
         return Ok(());
     }

@@ -41,6 +41,8 @@ pub(crate) enum Error {
         restored: PathBuf,
         line: String,
     },
+    #[error("the writer of the table {writer} ended: see {}", log.display())]
+    Writer { writer: String, log: PathBuf },
     #[error("there is no user {user} to run the server")]
     NoUser { user: String },
     #[error("the {set} set needs --peers, whose Python has the packages that make it")]

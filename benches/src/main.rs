@@ -11,6 +11,7 @@ mod chunks;
 mod cluster;
 mod data;
 mod error;
+mod inspect;
 mod machine;
 mod measure;
 mod mount;
@@ -18,6 +19,7 @@ mod report;
 mod run;
 mod scale;
 mod stats;
+mod tables;
 mod target;
 mod tool;
 mod writers;
@@ -69,10 +71,14 @@ enum Command {
     Scale(scale::Options),
     /// Runs `repo` on a repository whose index names many chunks, to show the memory that it takes.
     Chunks(chunks::Options),
+    /// Searches many snapshots and compares two, with `repo` and with restic.
+    Inspect(inspect::Options),
     /// Saves one live Postgres cluster with each tool, through several kinds of load.
     Cluster(cluster::Options),
     /// Reads through mounts of `repo` and of its peers.
     Mount(mount::Options),
+    /// Saves lakehouse tables as such, and a year of work on one, against the same directories as files.
+    Tables(tables::Options),
     /// Runs several snapshots into one repository at once, against the same work in turn.
     Writers(writers::Options),
 }
@@ -113,7 +119,9 @@ fn act(command: Command) -> Result<bool> {
         Command::Scale(options) => scale::all(&options).map(|()| true),
         Command::Chunks(options) => chunks::all(&options),
         Command::Cluster(options) => cluster::all(&options).map(|()| true),
+        Command::Inspect(options) => inspect::all(&options),
         Command::Mount(options) => mount::all(&options).map(|()| true),
+        Command::Tables(options) => tables::all(&options).map(|()| true),
         Command::Writers(options) => writers::all(&options),
     }
 }

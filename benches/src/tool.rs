@@ -166,6 +166,35 @@ impl Bench {
         command
     }
 
+    /// A command of `repo` other than those of the steps.
+    pub(crate) fn own(&self, arguments: &[&str]) -> Command {
+        let mut command = self.with_environment("REPO");
+        command.args(arguments);
+        command
+    }
+
+    /// borg's command for an archive of another name than those of the steps.
+    pub(crate) fn borg_archive(&self, verb: &str, name: &str) -> Command {
+        let mut command = self.borg_command();
+        command.arg(verb);
+        if verb == "create" {
+            command.args(["--compression", "zstd,3"]);
+        }
+        command.arg(format!("{}::{name}", self.repository().display()));
+        if verb == "create" {
+            command.arg(&self.tree);
+        }
+        command
+    }
+
+    fn borg_command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env("BORG_PASSPHRASE", "bench")
+            .env("BORG_BASE_DIR", self.cache());
+        command
+    }
+
     fn restic(&self, step: Step) -> Command {
         let mut command = self.with_environment("RESTIC");
         command.arg("--quiet");
@@ -199,10 +228,7 @@ impl Bench {
     }
 
     fn borg(&self, step: Step) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .env("BORG_PASSPHRASE", "bench")
-            .env("BORG_BASE_DIR", self.cache());
+        let mut command = self.borg_command();
         let archive = |name: &str| format!("{}::{name}", self.repository().display());
         let create = ["create", "--compression", "zstd,3"];
         match step {

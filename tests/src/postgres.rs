@@ -9,6 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::server::pause;
@@ -337,11 +339,61 @@ impl Server<'_> {
         }
     }
 
+    /// Kills all its processes where they are.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let file = fs::read_to_string(self.data.join("postmaster.pid")).expect("a running server");
+        let first = file.lines().next().and_then(|line| line.parse().ok());
+        let postmaster: i32 = first.expect("a process");
+        let mut processes = children(postmaster);
+        processes.push(postmaster);
+        for process in &processes {
+            let id = Pid::from_raw(*process).expect("a process");
+            // One that has just ended by itself is as good as killed.
+            let killed = kill_process(id, Signal::KILL);
+            assert!(matches!(killed, Ok(()) | Err(Errno::SRCH)), "{killed:?}");
+        }
+        self.stop();
+        while processes.iter().any(|process| lives(*process)) {
+            pause();
+        }
+    }
+
     /// Its data directory.
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.data
     }
+}
+
+/// The processes that a process has started.
+fn children(parent: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("processes") {
+        let name = entry.expect("a process").file_name();
+        let Some(process) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if stat(process).is_some_and(|(_, of)| of == parent) {
+            found.push(process);
+        }
+    }
+    found
+}
+
+/// Whether a process is there and has not ended.
+fn lives(process: i32) -> bool {
+    stat(process).is_some_and(|(state, _)| state != "Z")
+}
+
+/// State and parent of a process. Its name, in parentheses before them, may hold anything.
+fn stat(process: i32) -> Option<(String, i32)> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 impl Drop for Server<'_> {

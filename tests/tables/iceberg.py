@@ -2,10 +2,14 @@
 
     iceberg.py make-pyiceberg WAREHOUSE
     iceberg.py make-spark WAREHOUSE
+    iceberg.py churn WAREHOUSE STOP
+    iceberg.py catalog-make|catalog-append|catalog-drop NAME
+    iceberg.py catalog-read NAME...
     iceberg.py pyiceberg METADATA...
     iceberg.py duckdb METADATA...
     iceberg.py spark WAREHOUSE TABLE...
 
+The catalog of the last two is "test" as PyIceberg's environment has it.
 Readers print one JSON object: for each table what every snapshot, branch and tag holds.
 """
 
@@ -101,19 +105,80 @@ def make_pyiceberg(warehouse):
         table.maintenance.expire_snapshots().by_id(first).commit()
 
 
+def churn(warehouse, stop):
+    """Appends, rewrites, expires and removes what nothing refers to, until a file is there."""
+    from pyiceberg.expressions import EqualTo
+
+    names = catalog(warehouse)
+    names.create_namespace("db")
+    table = names.create_table("db.t", some_rows(0, 0).schema, properties={"format-version": "2"})
+    turn = 0
+    while not os.path.exists(stop):
+        table.append(some_rows(turn * 40, 40))
+        table.delete(EqualTo("name", f"name {turn % 7}"))
+        if turn % 4 == 3:
+            table.overwrite(table.scan().to_arrow())
+        current = table.current_snapshot().snapshot_id
+        old = [s.snapshot_id for s in table.snapshots() if s.snapshot_id != current]
+        if old:
+            table.maintenance.expire_snapshots().by_ids(old).commit()
+        remove_orphans(table)
+        turn += 1
+
+
+def remove_orphans(table):
+    live = {table.metadata_location}
+    for snapshot in table.snapshots():
+        live.add(snapshot.manifest_list)
+        for manifest in snapshot.manifests(table.io):
+            live.add(manifest.manifest_path)
+            live |= {e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io)}
+    place = table.location().removeprefix("file://")
+    for directory, _, files in os.walk(place):
+        for name in files:
+            path = os.path.join(directory, name)
+            if f"file://{path}" not in live:
+                os.remove(path)
+
+
+def states_of(table):
+    states = {str(s.snapshot_id): s.snapshot_id for s in table.snapshots()}
+    states |= {name: ref.snapshot_id for name, ref in table.metadata.refs.items()}
+    return {
+        name: digest(table.scan(snapshot_id=at).to_arrow().to_pylist())
+        for name, at in states.items()
+    }
+
+
 def read_pyiceberg(places):
     from pyiceberg.table import StaticTable
 
-    read = {}
-    for place in places:
-        table = StaticTable.from_metadata(place)
-        states = {str(s.snapshot_id): s.snapshot_id for s in table.snapshots()}
-        states |= {name: ref.snapshot_id for name, ref in table.metadata.refs.items()}
-        read[place] = {
-            name: digest(table.scan(snapshot_id=at).to_arrow().to_pylist())
-            for name, at in states.items()
-        }
-    return read
+    return {place: states_of(StaticTable.from_metadata(place)) for place in places}
+
+
+# ---- PyIceberg through a catalog
+
+
+def in_catalog(command, names):
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.expressions import EqualTo
+
+    tables = load_catalog("test")
+    if command == "catalog-read":
+        return {name: states_of(tables.load_table(name)) for name in names}
+    (name,) = names
+    if command == "catalog-make":
+        tables.create_namespace_if_not_exists(name.rsplit(".", 1)[0])
+        table = tables.create_table(name, some_rows(0, 0).schema)
+        table.append(some_rows(0, 40))
+        table.manage_snapshots().create_tag(table.current_snapshot().snapshot_id, "before").commit()
+        table.append(some_rows(40, 20))
+        table.delete(EqualTo("name", "name 3"))
+    elif command == "catalog-append":
+        tables.load_table(name).append(some_rows(1000, 7))
+    elif command == "catalog-drop":
+        tables.drop_table(name)
+    return {}
 
 
 # ---- DuckDB
@@ -232,6 +297,10 @@ def main():
         make_pyiceberg(*arguments)
     elif command == "make-spark":
         make_spark(*arguments)
+    elif command == "churn":
+        churn(*arguments)
+    elif command.startswith("catalog-"):
+        print(json.dumps(in_catalog(command, arguments)))
     elif command == "pyiceberg":
         print(json.dumps(read_pyiceberg(arguments)))
     elif command == "duckdb":

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use repo_testkit::data::random;
+use repo_tests::pgbench::text;
+use repo_tests::postgres::{Place, Programs};
 use repo_tests::program::Home;
 use wait4::Wait4;
 
@@ -26,7 +28,6 @@ fn peak(mut command: Command) -> u64 {
 fn bounded(home: &Home, commands: &[&[&str]]) {
     for arguments in commands {
         let peak = peak(home.repo(arguments));
-        println!("{arguments:?}: {} MiB", peak >> 20);
         assert!(peak <= PEAK_MAX, "{arguments:?} took {} MiB", peak >> 20);
     }
 }
@@ -79,4 +80,18 @@ fn reading_needs_bounded_memory_however_large_the_packs() {
     home.ok(&["init", "--pack-size", "64MiB"]);
     home.ok(&["snapshot", "source"]);
     bounded(&home, LATER);
+}
+
+#[test]
+fn a_cluster_needs_bounded_memory() {
+    let (mut home, place) = (Home::new(), Place::new(&Programs::installed()));
+    home.set("PGUSER", "postgres");
+    let server = place.start(&place.init("data", true));
+    server.client("pgbench", &["-i", "-q", "-s", "25", "postgres"]);
+    let (target, id) = (place.path("target"), "latest");
+    let save: &[&str] = &["pg", "snapshot", "--pgdata", text(server.data())];
+    let restore: &[&str] = &["pg", "restore", id, text(&target)];
+    bounded(&home, &[&["init"], save, restore]);
+    let _load = server.background("pgbench", &["-n", "-c", "2", "-T", "300", "postgres"]);
+    bounded(&home, &[save, restore, &["check", "--read-data"]]);
 }

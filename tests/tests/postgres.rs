@@ -1,104 +1,41 @@
 //! Clusters of real servers: saved while they work, restored, started and asked.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use repo_tests::pgbench::{
+    done, home, is_right, is_right_asked, loaded, mapping, restore, saved, snapshot, summary, text,
+    work,
+};
 use repo_tests::postgres::{Place, Programs, Server};
 use repo_tests::program::{Home, Run};
 use repo_tests::server::pause;
 
-/// Sums that pgbench keeps equal in every state that a transaction leaves.
-const INVARIANT: &str = "select (select sum(abalance) from pgbench_accounts), \
-                         (select sum(tbalance) from pgbench_tellers), \
-                         (select sum(bbalance) from pgbench_branches), \
-                         (select coalesce(sum(delta), 0) from pgbench_history)";
-
-/// A home with a repository in clear that leads to servers of a place.
-fn home() -> Home {
-    let mut home = Home::plain();
-    home.set("PGUSER", "postgres");
-    home
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("text")
-}
-
-fn snapshot(home: &Home, data: &Path) -> Run {
-    home.run(&["--json", "pg", "snapshot", "--pgdata", text(data)])
-}
-
-/// Takes a snapshot that must succeed; gives its id.
-#[track_caller]
-fn saved(home: &Home, data: &Path) -> String {
-    id_of(&snapshot(home, data).expect(0))
-}
-
-fn id_of(run: &Run) -> String {
-    let last = run.stdout.lines().last().expect("a line");
-    let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
-    summary["id"].as_str().expect("an id").to_owned()
-}
+/// Sessions in which a backup waits for its first checkpoint.
+const BACKUP_STARTS: &str = "select count(*) from pg_stat_activity where application_name = 'repo' \
+                             and query like '%pg_backup_start%' and state = 'active'";
 
 fn count(home: &Home) -> usize {
     home.json(&["snapshots"]).len()
 }
 
-/// Waits until the load has done `more` transactions from now on.
-fn work(server: &Server<'_>, more: u64) {
-    let done = || -> u64 {
-        let rows = server.sql("select count(*) from pgbench_history");
-        rows.parse().expect("a number")
-    };
-    let wanted = done() + more;
-    while done() < wanted {
-        pause();
-    }
-}
-
-/// Verifies a restored cluster with the server's own tools and the invariants of its load; gives the
-/// number of transactions that it holds.
-#[track_caller]
-fn is_right(place: &Place, data: &Path, databases: bool) -> u64 {
-    place.run("pg_verifybackup", &[text(data)]);
-    let server = place.start(data);
-    let sums = server.sql(INVARIANT);
-    let all: Vec<&str> = sums.split('|').collect();
-    assert!(all.iter().all(|sum| *sum == all[0]), "{sums}");
-    if databases {
-        server.client("pg_amcheck", &["--install-missing", "--all"]);
-    }
-    let done = server.sql("select count(*) from pgbench_history");
-    done.parse().expect("a number")
-}
-
-/// A cluster with a tablespace, an unlogged table, and the tables of pgbench.
-fn loaded<'p>(place: &'p Place, checksums: bool) -> Server<'p> {
-    let data = place.init("data", checksums);
-    let server = place.start(&data);
-    let fast = place.make("fast");
-    server.sql(&format!(
-        "create tablespace fast location '{}'",
-        text(&fast)
-    ));
-    server.sql("create unlogged table passing as select generate_series(1, 1000) as a");
-    server.client(
-        "pgbench",
-        &["-i", "-q", "-s", "2", "--tablespace=fast", "postgres"],
-    );
-    server
-}
-
-fn restore_to<'a>(snapshot: &'a str, target: &'a str, mapping: &'a str) -> Vec<&'a str> {
-    vec![
-        "pg",
-        "restore",
-        snapshot,
-        target,
-        "--tablespace-mapping",
-        mapping,
-    ]
+/// Takes a cluster apart: a file of it is gone, one cut off, one has other bytes, one is too many.
+fn damage(data: &Path) {
+    fs::remove_file(data.join("PG_VERSION")).expect("removed");
+    let catalog = fs::read_dir(data.join("base/1")).expect("a database");
+    let mut files: Vec<_> = catalog
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| fs::metadata(path).expect("a file").len() > 8192)
+        .collect();
+    files.sort_unstable();
+    let open = |path: &Path| fs::File::options().write(true).open(path).expect("a file");
+    open(&files[0]).set_len(8192).expect("cut off");
+    open(&files[1])
+        .write_all_at(&[0xA5; 5000], 4000)
+        .expect("overwritten");
+    fs::write(data.join("base/1/999999"), "stray").expect("a stray file");
+    fs::create_dir(data.join("base/999999")).expect("a stray directory");
 }
 
 #[test]
@@ -115,51 +52,57 @@ fn a_cluster_at_work_comes_back_as_it_was() {
         drop(load);
         server.stop();
 
-        let target = place.path("target");
-        let (old, new) = (place.path("fast"), place.path("moved"));
-        let mapping = format!("{}={}", text(&old), text(&new));
-        home.ok(&restore_to(&first, text(&target), &mapping));
-        let early = is_right(&place, &target, true);
-        // Over a cluster that has run since, and back.
-        home.ok(&restore_to(&second, text(&target), &mapping));
-        let late = is_right(&place, &target, true);
+        let check = |server: &Server<'_>| {
+            let _done = server.client("pg_amcheck", &["--install-missing", "--all"]);
+        };
+        let (target, mapping) = (place.path("target"), mapping(&place, "moved"));
+        home.ok(&restore(&first, &target, &mapping));
+        let early = is_right_asked(&place, &target, check);
+        // Over a cluster that has run since, and back over one that is damaged.
+        home.ok(&restore(&second, &target, &mapping));
+        let late = is_right_asked(&place, &target, check);
         assert!(early >= 50 && late >= early + 200, "{early} {late}");
-        home.ok(&restore_to(&first, text(&target), &mapping));
-        assert_eq!(is_right(&place, &target, false), early);
-        assert_eq!(fs::read_link(target.join("pg_tblspc")).ok(), None);
-        let label = fs::metadata(place.path("target/.repo"));
+        damage(&target);
+        home.ok(&[&restore(&first, &target, &mapping)[..], &["--force"]].concat());
         assert!(
-            label.is_err(),
-            "what describes the snapshot is no part of the cluster"
+            !target.join("base/999999").exists(),
+            "it does not belong there"
         );
+        assert_eq!(is_right_asked(&place, &target, check), early);
+        let own = fs::metadata(place.path("target/.repo"));
+        assert!(own.is_err(), "what describes the snapshot is no part of it");
+        relations_are_named(&home, &first);
 
-        let relations = home.json(&["pg", "info", &first, "--relations"]);
-        let accounts = relations
-            .iter()
-            .find(|relation| relation["name"] == "pgbench_accounts");
-        let accounts = accounts.expect("a table");
-        assert_eq!(
-            (&accounts["database"], &accounts["schema"]),
-            (&"postgres".into(), &"public".into())
-        );
-        assert!(
-            accounts["path"]
-                .as_str()
-                .expect("text")
-                .starts_with("pg_tblspc/")
-        );
-        assert!(
-            accounts["bytes"].as_u64().expect("a number") > 20 << 20,
-            "{accounts}"
-        );
         let known = home.json(&["pg", "info"]);
         assert_eq!(known.len(), 2);
         assert_eq!(known[0]["checksums"], checksums);
-        assert_eq!(
-            known[0]["version"].as_u64().expect("a number") / 10_000,
-            u64::from(place.major())
-        );
+        let version = known[0]["version"].as_u64().expect("a number");
+        assert_eq!(version / 10_000, u64::from(place.major()));
     }
+}
+
+/// By `pg info` and by `ls`, from its root and from a directory.
+#[track_caller]
+fn relations_are_named(home: &Home, snapshot: &str) {
+    let all = home.json(&["pg", "info", snapshot, "--relations"]);
+    let accounts = all
+        .iter()
+        .find(|relation| relation["name"] == "pgbench_accounts");
+    let accounts = accounts.expect("a table");
+    let place = (&accounts["database"], &accounts["schema"]);
+    assert_eq!(place, (&"postgres".into(), &"public".into()));
+    let path = accounts["path"].as_str().expect("text");
+    assert!(path.starts_with("pg_tblspc/"), "{accounts}");
+    let bytes = accounts["bytes"].as_u64().expect("a number");
+    assert!(bytes > 20 << 20, "{accounts}");
+    assert_eq!(home.json(&["ls", "--relations", snapshot]), all);
+    let below = home.json(&["ls", "--relations", &format!("{snapshot}:pg_tblspc")]);
+    assert!(
+        below.len() < all.len() && below.contains(accounts),
+        "{below:?}"
+    );
+    let one = home.json(&["ls", "--relations", &format!("{snapshot}:{path}")]);
+    assert_eq!(one, std::slice::from_ref(accounts));
 }
 
 #[test]
@@ -168,36 +111,45 @@ fn only_what_changed_is_read_and_stored() {
     let server = loaded(&place, true);
     server.sql("vacuum analyze");
     server.sql("checkpoint");
-    saved(&home, server.data());
-    server.sql("update pgbench_branches set filler = 'x'");
+    let _first = saved(&home, server.data());
     // Files that were just written are not trusted; a moment later they are.
-    for _ in 0..3 {
-        pause();
-    }
-    let run = snapshot(&home, server.data()).expect(0);
-    let last = run.stdout.lines().last().expect("a line");
-    let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
-    let of = |field: &str| summary[field].as_u64().expect("a number");
-    assert!(
-        of("files") > 1000 && of("files_changed") < of("files") / 2,
-        "{summary}"
-    );
-    assert!(of("bytes_stored") < 1 << 20, "{summary}");
+    let settled = || {
+        server.sql("checkpoint");
+        for _ in 0..3 {
+            pause();
+        }
+        summary(&snapshot(&home, server.data()).expect(0))
+    };
+    let of = |summary: &serde_json::Value, field: &str| summary[field].as_u64().expect("a number");
+    let _written_just_now = settled();
+    let idle = settled();
+    assert!(of(&idle, "files") > 900, "{idle}");
+    // The log, what describes the snapshot, and what the server writes at each checkpoint.
+    assert!(of(&idle, "files_changed") < 20, "{idle}");
+    assert!(of(&idle, "bytes_stored") < 100 << 10, "{idle}");
+
+    // One row in each of a hundred pages of 3,280.
+    server.sql("update pgbench_accounts set abalance = 7 where aid % 2000 = 0");
+    let sparse = settled();
+    assert!(of(&sparse, "files_changed") < 40, "{sparse}");
+    // The pages alone are 1.6 MB, and pages of the log as many.
+    assert!(of(&sparse, "bytes_stored") < 200 << 10, "{sparse}");
 }
 
 #[test]
 fn damaged_pages_are_told_by_relation_and_kept() {
     let (home, place) = (home(), Place::new(&Programs::installed()));
-    let server = loaded(&place, true);
+    let mut server = loaded(&place, true);
     server.sql("checkpoint");
     let path = server.sql("select pg_relation_filepath('pgbench_accounts')");
     let file = server.data().join(&path);
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(file)
-        .expect("the table");
-    file.write_all_at(b"!", 5 * 8192 + 4000).expect("damage");
-    file.write_all_at(b"!", 9 * 8192 + 4000).expect("damage");
+    let table = fs::File::options().write(true).open(&file);
+    let table = table.expect("the table");
+    for block in [5, 9] {
+        table
+            .write_all_at(b"!", block * 8192 + 4000)
+            .expect("damage");
+    }
     for _ in 0..2 {
         let run = home
             .run(&["pg", "snapshot", "--pgdata", text(server.data())])
@@ -207,22 +159,20 @@ fn damaged_pages_are_told_by_relation_and_kept() {
                 format!("{path}: block {block} of postgres.public.pgbench_accounts is damaged");
             assert!(run.stderr.contains(&wanted), "{}", run.stderr);
         }
-        assert!(
-            run.stderr.contains("2 pages of the cluster damaged"),
-            "{}",
-            run.stderr
-        );
-        assert_eq!(
-            run.stderr.matches(" is damaged").count(),
-            2,
-            "{}",
-            run.stderr
-        );
+        let end = "2 pages of the cluster damaged";
+        assert!(run.stderr.contains(end), "{}", run.stderr);
+        let told = run.stderr.matches(" is damaged").count();
+        assert_eq!(told, 2, "{}", run.stderr);
         // Unchanged since, so only what was recorded says that it must be read again.
         pause();
     }
     let known = home.json(&["pg", "info", "latest"]);
     assert_eq!(known[0]["corrupt_pages"], 2);
+    server.stop();
+    let target = place.path("target");
+    home.ok(&restore("latest", &target, &mapping(&place, "moved")));
+    let (kept, found) = (fs::read(target.join(&path)), fs::read(&file));
+    assert!(kept.expect("a file") == found.expect("a file"), "as it was");
 }
 
 #[test]
@@ -241,28 +191,27 @@ fn a_lost_session_leaves_no_snapshot() {
     for kill_server in [false, true] {
         server.sql("update pgbench_accounts set abalance = 0");
         let run = home.repo(&slowly).spawn().expect("a run");
-        let waiting = "select count(*) from pg_stat_activity where application_name = 'repo' \
-                       and query like '%pg_backup_start%' and state = 'active'";
-        while server.sql(waiting) == "0" {
+        while server.sql(BACKUP_STARTS) == "0" {
             pause();
         }
         if kill_server {
-            server.stop();
+            server.kill();
         } else {
             server.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'repo'");
         }
         let run = Run::of(&run.wait_with_output().expect("its end")).expect(1);
-        assert!(
-            run.only_line()
-                .starts_with("the session with the Postgres server was lost"),
-            "{}",
-            run.stderr
-        );
+        let line = run.only_line();
+        let lost = "the session with the Postgres server was lost";
+        assert!(line.starts_with(lost), "{line}");
         assert_eq!(count(&home), 0);
     }
     let line = home.fails(1, &["pg", "snapshot", "--pgdata", text(&data)]);
+    assert!(line.contains("cannot connect"), "{line}");
+    server.run_again();
+    place.run("pg_ctl", &["stop", "-w", "-D", text(&data)]);
+    let line = home.fails(1, &["pg", "snapshot", "--pgdata", text(&data)]);
     assert!(
-        line.contains("connect") || line.contains("running cluster"),
+        line.contains("is not the data directory of a running cluster"),
         "{line}"
     );
 }
@@ -284,10 +233,8 @@ fn what_may_not_be_done_is_refused() {
             "user=nobody_much",
         ],
     );
-    assert!(
-        line.starts_with("the Postgres user may not start a backup"),
-        "{line}"
-    );
+    let may_not = "the Postgres user may not start a backup";
+    assert!(line.starts_with(may_not), "{line}");
     assert_eq!(count(&home), 0);
     let id = saved(&home, server.data());
     let line = home.fails(1, &["pg", "restore", &id, data]);
@@ -296,22 +243,15 @@ fn what_may_not_be_done_is_refused() {
     let line = home.fails(1, &["pg", "restore", &id, text(&place.path("target"))]);
     assert!(line.contains("is neither empty nor a cluster"), "{line}");
     home.write("precious/letter", "dear");
-    let mapping = format!(
-        "{}={}",
-        text(&place.path("fast")),
-        text(&place.path("moved"))
-    );
-    let line = home.fails(1, &restore_to(&id, "precious", &mapping));
+    let (precious, mapping) = (home.path("precious"), mapping(&place, "moved"));
+    let line = home.fails(1, &restore(&id, &precious, &mapping));
     assert!(line.contains("is neither empty nor a cluster"), "{line}");
-    assert_eq!(
-        fs::read(home.path("precious/letter")).expect("still there"),
-        b"dear"
-    );
-    let line = home.fails(1, &restore_to(&id, "target", "/nowhere=/elsewhere"));
-    assert!(
-        line.contains("no tablespace of the snapshot lies at /nowhere"),
-        "{line}"
-    );
+    let letter = fs::read(precious.join("letter"));
+    assert_eq!(letter.expect("still there"), b"dear");
+    let nowhere = "--tablespace-mapping=/nowhere=/elsewhere";
+    let line = home.fails(1, &restore(&id, &home.path("target"), nowhere));
+    let none = "no tablespace of the snapshot lies at /nowhere";
+    assert!(line.contains(none), "{line}");
 }
 
 #[test]
@@ -324,19 +264,11 @@ fn one_database_comes_back_with_what_the_server_needs() {
     }
     let id = saved(&home, server.data());
     server.stop();
-    let (target, mapping) = (
-        place.path("target"),
-        format!(
-            "{}={}",
-            text(&place.path("fast")),
-            text(&place.path("moved"))
-        ),
-    );
-    let mut arguments = restore_to(&id, text(&target), &mapping);
-    arguments.extend(["--database", "wanted"]);
-    home.ok(&arguments);
+    let (target, mapping) = (place.path("target"), mapping(&place, "moved"));
+    let wanted = ["--database", "wanted"];
+    home.ok(&[&restore(&id, &target, &mapping)[..], &wanted].concat());
+    let relations = home.json(&["pg", "info", &id, "--relations"]);
     let allocated = |name: &str| -> u64 {
-        let relations = home.json(&["pg", "info", &id, "--relations"]);
         let path = relations
             .iter()
             .find(|relation| relation["database"] == name && relation["name"] == "pgbench_accounts")
@@ -344,7 +276,7 @@ fn one_database_comes_back_with_what_the_server_needs() {
             .expect("a table");
         let found = fs::metadata(target.join(path)).expect("a file");
         assert!(found.len() > 10 << 20, "it has its length");
-        std::os::unix::fs::MetadataExt::blocks(&found) * 512
+        found.blocks() * 512
     };
     assert!(allocated("wanted") > 10 << 20);
     assert_eq!(allocated("other"), 0);
@@ -353,42 +285,67 @@ fn one_database_comes_back_with_what_the_server_needs() {
     let accounts = restored.query("wanted", "select count(*) from pgbench_accounts");
     assert_eq!(accounts.expect("an answer"), "100000");
     restored.sql("drop database other");
-    let line = home.fails(
-        1,
-        &["pg", "restore", &id, "elsewhere", "--database", "none"],
-    );
+    // Where the tablespace of the restored one lies, there is no place for another.
+    let (elsewhere, none) = (home.path("elsewhere"), ["--database", "none"]);
+    let free = repo_tests::pgbench::mapping(&place, "free");
+    let line = home.fails(1, &[&restore(&id, &elsewhere, &free)[..], &none].concat());
     assert!(line.contains("no database none"), "{line}");
 }
 
+/// What a server takes a setting of its files for, without starting.
+fn setting(place: &Place, data: &Path, name: &str) -> String {
+    let told = place.run("postgres", &["-D", text(data), "-C", name]);
+    told.trim().to_owned()
+}
+
 #[test]
-fn a_killed_restore_starts_no_server_and_carries_on() {
+fn recovery_is_set_up_as_asked() {
     let (home, place) = (home(), Place::new(&Programs::installed()));
     let mut server = loaded(&place, true);
     let id = saved(&home, server.data());
     server.stop();
-    let (target, mapping) = (
-        place.path("target"),
-        format!(
-            "{}={}",
-            text(&place.path("fast")),
-            text(&place.path("moved"))
-        ),
-    );
-    let arguments = restore_to(&id, text(&target), &mapping);
-    let mut run = home.repo(&arguments).spawn().expect("a run");
-    while !target.join("base").exists() && run.try_wait().expect("its state").is_none() {
-        std::thread::yield_now();
-    }
-    run.kill().expect("killed");
-    let ended = run.wait().expect("its end");
-    if !ended.success() {
-        assert!(
-            !target.join("global/pg_control").exists(),
-            "no server may start on half a cluster"
+    let (target, mapping) = (place.path("target"), mapping(&place, "moved"));
+    home.ok(&restore(&id, &target, &mapping));
+    let signal = target.join("recovery.signal");
+    assert!(!signal.exists(), "the log of the snapshot is enough");
+    for (option, value) in [
+        ("time", "2026-01-02 03:04:05+01"),
+        ("lsn", "1/2A000028"),
+        ("xid", "4711"),
+        ("name", "before it's done"),
+    ] {
+        let (option, name) = (
+            format!("--target-{option}={value}"),
+            format!("recovery_target_{option}"),
         );
+        let more = [
+            "--target-action=promote",
+            "--target-timeline=1",
+            "--target-exclusive",
+        ];
+        let all = [&restore(&id, &target, &mapping)[..], &[&option], &more].concat();
+        home.ok(&all);
+        assert!(signal.exists());
+        assert_eq!(setting(&place, &target, &name), value);
+        assert_eq!(
+            setting(&place, &target, "recovery_target_action"),
+            "promote"
+        );
+        assert_eq!(setting(&place, &target, "recovery_target_timeline"), "1");
+        assert_eq!(setting(&place, &target, "recovery_target_inclusive"), "off");
+        let command = setting(&place, &target, "restore_command");
+        let (repository, end) = (home.path("repository"), " pg archive-get %f \"%p\"");
+        assert!(
+            command.contains(&format!("--repo {}", text(&repository))),
+            "{command}"
+        );
+        assert!(command.ends_with(end), "{command}");
+        place.run("pg_verifybackup", &[text(&target)]);
     }
-    home.ok(&arguments);
-    is_right(&place, &target, false);
+    home.ok(&restore(&id, &target, &mapping));
+    assert!(!signal.exists(), "it does not belong to the snapshot");
+    assert_eq!(setting(&place, &target, "recovery_target_name"), "");
+    assert!(is_right(&place, &target) == 0);
 }
 
 #[test]
@@ -396,16 +353,9 @@ fn a_standby_is_a_source() {
     let (home, place) = (home(), Place::new(&Programs::installed()));
     let server = loaded(&place, true);
     let id = saved(&home, server.data());
-    let (standby, mapping) = (
-        place.path("standby"),
-        format!(
-            "{}={}",
-            text(&place.path("fast")),
-            text(&place.path("moved"))
-        ),
-    );
-    home.ok(&restore_to(&id, text(&standby), &mapping));
-    let settings = fs::OpenOptions::new()
+    let standby = place.path("standby");
+    home.ok(&restore(&id, &standby, &mapping(&place, "moved")));
+    let settings = fs::File::options()
         .append(true)
         .open(standby.join("postgresql.auto.conf"));
     let line = format!(
@@ -418,23 +368,38 @@ fn a_standby_is_a_source() {
     let mut second = place.start(&standby);
     assert_eq!(second.sql("select pg_is_in_recovery()"), "t");
     server.client("pgbench", &["-n", "-t", "100", "postgres"]);
-    while second.sql("select count(*) from pgbench_history") != "100" {
+    while done(&second) != 100 {
         pause();
     }
     server.sql("checkpoint");
     let id = saved(&home, second.data());
     let known = home.json(&["pg", "info", &id]);
     assert_eq!(known[0]["standby"], true);
+
+    // One that is promoted while its backup waits for a restart point.
+    server.client("pgbench", &["-n", "-t", "100", "postgres"]);
+    server.sql("checkpoint");
+    while done(&second) != 200 {
+        pause();
+    }
+    let slowly = ["pg", "snapshot", "--spread-checkpoint", "--pgdata"];
+    let slowly = [&slowly[..], &[text(second.data())]].concat();
+    let run = home.repo(&slowly).spawn().expect("a run");
+    while second.sql(BACKUP_STARTS) == "0" {
+        pause();
+    }
+    second.sql("select pg_promote()");
+    let run = Run::of(&run.wait_with_output().expect("its end")).expect(1);
+    let line = run.only_line();
+    assert!(line.contains("the standby was promoted"), "{line}");
+    assert_eq!(count(&home), 2);
     second.stop();
-    let (target, mapping) = (
-        place.path("target"),
-        format!(
-            "{}={}",
-            text(&place.path("moved")),
-            text(&place.path("third"))
-        ),
+    let target = place.path("target");
+    let old = format!(
+        "--tablespace-mapping={}={}",
+        text(&place.path("moved")),
+        text(&place.path("third"))
     );
-    home.ok(&restore_to(&id, text(&target), &mapping));
-    let done = is_right(&place, &target, false);
-    assert!(done <= 100, "{done}");
+    home.ok(&restore(&id, &target, &old));
+    assert!(is_right(&place, &target) <= 100);
 }

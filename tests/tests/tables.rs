@@ -51,6 +51,8 @@ fn delta_tables_come_back_for_their_own_reader() {
     delta(&home, &["make", "w/sales/orders"]);
     let expected = read(&home, "read", "w/sales/orders");
     assert_eq!(expected["rows"], 11_350);
+    let versions = read(&home, "versions", "w/sales/orders");
+    assert_eq!(versions.as_array().map(Vec::len), Some(15));
     let saved = home.json(&["table", "snapshot", "w"]);
     assert_eq!(saved[0]["name"], "sales.orders");
     assert_eq!(
@@ -77,6 +79,7 @@ fn delta_tables_come_back_for_their_own_reader() {
     fs::rename(home.path("w"), home.path("moved")).expect("moved");
     home.ok(&["table", "restore", &first, "--to", "one"]);
     assert_read(&home, "one/sales/orders", &expected);
+    assert_eq!(read(&home, "versions", "one/sales/orders"), versions);
     home.ok(&[
         "table",
         "restore",
@@ -113,6 +116,64 @@ fn delta_tables_come_back_for_their_own_reader() {
 }
 
 #[test]
+fn tables_that_others_write_by_hand_come_back() {
+    let home = Home::plain();
+    delta(&home, &["multipart", "w/multipart"]);
+    delta(&home, &["features", "w/features"]);
+    let multipart = read(&home, "read", "w/multipart");
+    let features = read(&home, "duck", "w/features");
+    assert_eq!(
+        (&multipart["rows"], &features["rows"]),
+        (&2100.into(), &197.into())
+    );
+    let saved = home.json(&["table", "snapshot", "w"]);
+    assert_eq!(saved[0]["rows"], features["rows"]);
+    let whole = &home.json(&["table", "manifest", "--sha256"])[0];
+    assert_eq!(whole["totals"]["rows"], 2297);
+    fs::rename(home.path("w"), home.path("moved")).expect("moved");
+    home.ok(&["table", "restore", "latest", "--to", "copy"]);
+    assert_read(&home, "copy/multipart", &multipart);
+    assert_eq!(read(&home, "duck", "copy/features"), features);
+    home.ok(&["table", "drill"]);
+
+    // All in one file, whose directory is found from its end.
+    home.ok(&["table", "export", "--archive", "tables"]);
+    let archive = fs::read(home.path("tables")).expect("a file");
+    let trailer = &archive[archive.len() - 56..];
+    let number = |at: usize| {
+        let number = u64::from_le_bytes(trailer[at..at + 8].try_into().expect("eight bytes"));
+        usize::try_from(number).expect("a length")
+    };
+    let directory = &archive[number(32)..number(32) + number(40)];
+    let directory: Value = serde_json::from_slice(directory).expect("JSON");
+    assert_eq!(directory["tables"][0]["name"], "features");
+    home.fails(11, &["table", "export", "--archive", "tables"]);
+}
+
+#[test]
+fn a_drill_fails_when_the_repository_is_harmed() {
+    let home = Home::plain();
+    delta(&home, &["append", "t"]);
+    home.ok(&["table", "snapshot", "t"]);
+    home.ok(&["table", "drill"]);
+    let packs = home.path("repository/packs");
+    let mut harmed = 0;
+    for directory in fs::read_dir(&packs).expect("packs") {
+        for pack in fs::read_dir(directory.expect("a directory").path()).expect("packs") {
+            let path = pack.expect("a pack").path();
+            let mut bytes = fs::read(&path).expect("a pack");
+            let middle = bytes.len() / 3;
+            bytes[middle] ^= 0x55;
+            fs::write(&path, bytes).expect("written");
+            harmed += 1;
+        }
+    }
+    assert!(harmed > 0);
+    let run = home.run(&["table", "drill"]);
+    assert!(!matches!(run.code, Some(0) | None), "{}", run.stdout);
+}
+
+#[test]
 fn snapshots_beside_a_writer_that_vacuums_are_whole() {
     let home = Home::plain();
     delta(&home, &["make", "t"]);
@@ -141,7 +202,8 @@ fn snapshots_beside_a_writer_that_vacuums_are_whole() {
         "the writer has gone"
     );
     fs::write(home.path("stop"), "").expect("a file");
-    Run::of(&writer.wait_with_output().expect("a run")).expect(0);
+    let written = Run::of(&writer.wait_with_output().expect("a run"));
+    drop(written.expect(0));
     home.ok(&["check", "--read-data"]);
 }
 

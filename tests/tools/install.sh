@@ -10,7 +10,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 tools="${REPO_TEST_TOOLS:-$here/../.tools}"
-ALL=(seaweedfs reader lake delta strace clients postgres iceberg)
+ALL=(seaweedfs reader delta strace clients postgres iceberg)
 
 mkdir -p "$tools/stamps"
 tools="$(cd "$tools" && pwd)"

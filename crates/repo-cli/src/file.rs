@@ -50,7 +50,7 @@ impl NewFile {
 }
 
 /// The directory that holds `path`.
-fn directory(path: &Path) -> &Path {
+pub(crate) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -41,11 +41,11 @@ pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,
     KeyMessage, KeyRetirementMessage, KeyRotationMessage, StatsMessage, TagsMessage,
 };
-pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, UsageMessage};
+pub(crate) use usage::{SnapshotUsageMessage, SourceUsageMessage, TableUsageMessage, UsageMessage};
 
 pub(crate) use table::{
-    DrillMessage, ExportedMessage, ManifestMessage, SavedTableMessage, TableDiffMessage,
-    TableRestoredMessage,
+    ArchivedMessage, DrillMessage, ExportedMessage, ManifestMessage, RegisteredMessage,
+    SavedTableMessage, TableDiffMessage, TableRestoredMessage,
 };
 
 /// The end of a failed command, on standard error.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -128,6 +129,8 @@ impl Run {
         context: Option<&Context>,
         ended: &Result<Exit, Failure>,
     ) -> Result<(), Failure> {
+        // Runs that end at the same time wait for each other, or the figures of one would be lost.
+        let _alone = lock(&self.file)?;
         let mut samples = read(&self.file)?;
         let location = context.and_then(Context::shown_location);
         let location = location.unwrap_or_default();
@@ -194,12 +197,16 @@ fn name(command: &Command) -> Option<&'static str> {
         Command::Gc(_) => "gc",
         Command::Undo(_) => "undo",
         Command::Check(_) => "check",
+        Command::Repair(args) if args.is_dry() => return None,
         Command::Repair(_) => "repair",
+        Command::Parity(args) if args.is_dry() => return None,
         Command::Parity(_) => "parity",
         Command::Mount(_) => "mount",
         Command::Key(_) => "key",
+        Command::Tag(args) if args.is_dry() => return None,
         Command::Tag(_) => "tag",
         Command::Stats(_) => "stats",
+        Command::Table(args) if args.is_dry() => return None,
         Command::Table(args) => args.name(),
         Command::Pg(args) => args.name(),
         Command::Tui(_) => "tui",
@@ -280,11 +287,24 @@ fn escaped(value: &str) -> String {
     slashes.replace('"', "\\\"").replace('\n', "\\n")
 }
 
+/// Keeps other runs from writing while the result lives. What is locked is the directory, because the
+/// file is replaced.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let directory = file::directory(path);
+    let failed = |error| {
+        let shown = show::local_path(path);
+        Failure::because(format!("cannot write {shown}"), &error)
+    };
+    let open = File::open(directory).map_err(failed)?;
+    open.lock().map_err(failed)?;
+    Ok(open)
+}
+
 /// The figures of earlier runs. A file that is not there holds none.
 fn read(path: &Path) -> Result<Samples, Failure> {
     let shown = show::local_path(path);
     let failed = |error| Failure::because(format!("cannot read {shown}"), &error);
-    let file = match std::fs::File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Samples::new()),
         Err(error) => return Err(failed(error)),

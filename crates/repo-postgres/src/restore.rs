@@ -71,7 +71,7 @@ pub async fn restore(
     if !request.force {
         refuse_strangers(view, &pgdata).await?;
     }
-    remove(&pgdata.join(CONTROL))?;
+    remove_control(&pgdata)?;
 
     let work = Work {
         repository,
@@ -276,6 +276,20 @@ fn own(path: &Path, pgdata: &Path) -> Result<()> {
         return Ok(());
     }
     std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid())).map_err(failed)
+}
+
+/// Removes what makes the directory a cluster, for good before anything else changes.
+fn remove_control(pgdata: &Path) -> Result<()> {
+    let path = pgdata.join(CONTROL);
+    remove(&path)?;
+    let global = path.parent().unwrap_or(pgdata);
+    let synced = fs::File::open(global).and_then(|directory| directory.sync_all());
+    match synced {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("write back", global, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove(path: &Path) -> Result<()> {

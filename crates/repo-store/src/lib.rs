@@ -21,5 +21,5 @@ mod store;
 
 pub use error::{BoxError, Error};
 pub use lock::{Delete, LockMode, LockNew, Locks, Retention};
-pub use open::open_client;
+pub use open::{open_client, open_http};
 pub use store::{ObjectInfo, Put, Store};

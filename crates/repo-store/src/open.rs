@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::client::{HttpConnector as _, ReqwestConnector};
+use object_store::client::{HttpClient, HttpConnector as _, ReqwestConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -107,6 +107,14 @@ pub fn open_client(url: &str, options: &[(String, String)]) -> Result<Arc<dyn Ob
             Ok(client)
         }
     }
+}
+
+/// A client for requests that are no object store's, with the TLS of all others. Plain http is allowed: who
+/// makes a request names the scheme.
+pub fn open_http() -> Result<HttpClient, Error> {
+    let options = client_options(&[]).map(|options| options.with_allow_http(true));
+    let client = options.and_then(|options| Ok(ReqwestConnector::default().connect(&options)?));
+    client.map_err(|e| refused("http", "no usable client", Some(e)))
 }
 
 fn open_local(path: &Path, given: &str) -> Result<Store, Error> {

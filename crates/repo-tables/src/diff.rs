@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::record::{ColumnRecord, FileRecord, TableRecord};
-use crate::saved::{read_files, read_tables};
+use crate::saved::{read_files, read_table, table_trees};
 use crate::table::FileKind;
 
 /// How one table differs between two snapshots.
@@ -60,28 +60,39 @@ impl TableDiff {
     }
 }
 
-/// How each table differs, by name; also those that do not.
+/// How the tables differ that do, by name. Of those that have the same tree in both nothing is read.
 pub async fn diff_tables(before: &SnapshotView, after: &SnapshotView) -> Result<Vec<TableDiff>> {
-    let by_name = |tables: Vec<TableRecord>| -> BTreeMap<String, TableRecord> {
-        tables
-            .into_iter()
-            .map(|table| (table.name.clone(), table))
-            .collect()
-    };
-    let old = by_name(read_tables(before).await?);
-    let new = by_name(read_tables(after).await?);
+    let old = table_trees(before).await?;
+    let new = table_trees(after).await?;
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut differences = Vec::new();
     for name in names {
-        let old_files = files(before, old.get(name)).await?;
-        let new_files = files(after, new.get(name)).await?;
-        differences.push(compare(
-            name,
-            (old.get(name), &old_files),
-            (new.get(name), &new_files),
-        ));
+        let trees = (old.get(name), new.get(name));
+        if trees.0 == trees.1 {
+            continue;
+        }
+        let old = read_side(before, name, trees.0.is_some()).await?;
+        let new = read_side(after, name, trees.1.is_some()).await?;
+        let diff = compare(name, (old.0.as_ref(), &old.1), (new.0.as_ref(), &new.1));
+        if !diff.is_empty() {
+            differences.push(diff);
+        }
     }
     Ok(differences)
+}
+
+/// A table of a snapshot with its files, when it is there.
+async fn read_side(
+    view: &SnapshotView,
+    name: &str,
+    is_there: bool,
+) -> Result<(Option<TableRecord>, BTreeMap<String, FileRecord>)> {
+    let table = match is_there {
+        true => Some(read_table(view, name).await?),
+        false => None,
+    };
+    let files = files(view, table.as_ref()).await?;
+    Ok((table, files))
 }
 
 /// Files of a table that are not its metadata, by path.

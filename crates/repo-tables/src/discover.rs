@@ -1,7 +1,9 @@
 //! Finds tables: at a place, or below it as in a warehouse.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+use crate::catalog::CatalogName;
 use crate::delta::{LOG, LogName, log_name};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -32,6 +34,8 @@ pub struct Found {
     pub location: Location,
     /// Its format.
     pub format: Format,
+    /// The catalog that knows it, by number, and its name there.
+    pub catalog: Option<(usize, CatalogName)>,
 }
 
 /// The tables of all sources, each with a name of its own, by name.
@@ -47,6 +51,7 @@ pub fn discover(lake: &Lake, sources: &[Source]) -> Result<Vec<Found>> {
                 path: source.place.name().to_owned(),
                 location: source.place.clone(),
                 format,
+                catalog: None,
             }),
             None => below(lake, &source.place, &mut found)?,
         }
@@ -85,7 +90,7 @@ pub fn discover(lake: &Lake, sources: &[Source]) -> Result<Vec<Found>> {
 }
 
 /// Refuses a name that is not one directory of a snapshot.
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let reason = match name {
         "" | "." | ".." => "not a name of a table",
         name if name.contains(['/', '\0']) => "not a name of a table",
@@ -109,7 +114,7 @@ fn below(lake: &Lake, root: &Location, found: &mut Vec<Found>) -> Result<()> {
                 "it has too many directories to search for tables",
             ));
         }
-        let (format, directories) = format(lake, &place)?;
+        let (format, directories) = listed_format(lake, &place)?;
         if let Some(format) = format {
             let path = root.relative(&place).unwrap_or_default().to_owned();
             found.push(Found {
@@ -117,6 +122,7 @@ fn below(lake: &Lake, root: &Location, found: &mut Vec<Found>) -> Result<()> {
                 path,
                 location: place,
                 format,
+                catalog: None,
             });
         } else if depth < DISCOVERY_DEPTH_MAX {
             let inside = directories.into_iter().filter(|directory| {
@@ -129,21 +135,21 @@ fn below(lake: &Lake, root: &Location, found: &mut Vec<Found>) -> Result<()> {
     Ok(())
 }
 
-/// What kind of table is at a place, if any, and the directories below.
+/// What kind of table is at a place, if any, and the directories below. A place that was named is most
+/// often a table, whose own listing is long and tells nothing; its log is looked for first.
 pub(crate) fn format(lake: &Lake, place: &Location) -> Result<(Option<Format>, Vec<Location>)> {
+    match has_log(lake, place)? {
+        true => Ok((Some(Format::Delta), Vec::new())),
+        false => listed_format(lake, place),
+    }
+}
+
+/// The same by listing the place.
+fn listed_format(lake: &Lake, place: &Location) -> Result<(Option<Format>, Vec<Location>)> {
     let (directories, _) = lake.children(place)?;
     let has = |name: &str| directories.iter().any(|directory| directory.name() == name);
-    if has(LOG) {
-        let (_, files) = lake.children(&place.join(LOG)?)?;
-        let log = |name: LogName| {
-            matches!(
-                name,
-                LogName::Commit(_) | LogName::Classic(_) | LogName::Part { .. } | LogName::Named(_)
-            )
-        };
-        if files.iter().any(|file| log(log_name(file.location.name()))) {
-            return Ok((Some(Format::Delta), directories));
-        }
+    if has(LOG) && has_log(lake, place)? {
+        return Ok((Some(Format::Delta), directories));
     }
     if has("metadata") {
         let (_, files) = lake.children(&place.join("metadata")?)?;
@@ -157,4 +163,22 @@ pub(crate) fn format(lake: &Lake, place: &Location) -> Result<(Option<Format>, V
         }
     }
     Ok((None, directories))
+}
+
+/// Whether a log is at a place: one request, for its first names.
+fn has_log(lake: &Lake, place: &Location) -> Result<bool> {
+    let directory = place.join(LOG)?;
+    let mut found = false;
+    lake.list(&directory, None, |object| {
+        let name = directory.relative(&object.location).unwrap_or_default();
+        found = matches!(
+            log_name(name),
+            LogName::Commit(_) | LogName::Classic(_) | LogName::Part { .. } | LogName::Named(_)
+        );
+        match found {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    Ok(found)
 }

@@ -1,5 +1,7 @@
 //! A drill: opens a restored table as a reader would, and compares it with the snapshot.
 
+mod iceberg;
+
 use std::collections::BTreeMap;
 
 use parquet::file::reader::FileReader;
@@ -62,6 +64,9 @@ struct Drill {
 
 impl Drill {
     fn run(&self, files: &[FileRecord]) -> Result<Drilled> {
+        if self.table.format == Format::Iceberg {
+            return self.iceberg(files);
+        }
         let mut drilled = Drilled::default();
         match self.open() {
             Ok(opened) => self.compare(&opened, files, &mut drilled),
@@ -71,7 +76,7 @@ impl Drill {
                 .push(format!("cannot be opened: {error}")),
         }
         for file in files {
-            self.file(file, &mut drilled)?;
+            drilled.rows += self.file(file, &mut drilled)?;
         }
         if self.table.rows.is_some_and(|rows| rows != drilled.rows) {
             let said = self.table.rows.unwrap_or(0);
@@ -84,16 +89,8 @@ impl Drill {
     }
 
     fn open(&self) -> Result<Table> {
-        match self.table.format {
-            Format::Delta => {
-                let options = DeltaOptions::default();
-                delta::pin(&self.lake, &self.target, &At::Newest, options)
-            }
-            Format::Iceberg => Err(Error::Unsupported {
-                table: self.table.name.clone(),
-                reason: "it is an Iceberg table, which this version does not open".to_owned(),
-            }),
-        }
+        let options = DeltaOptions::default();
+        delta::pin(&self.lake, &self.target, &At::Newest, options)
     }
 
     /// Compares what a reader sees with what was recorded.
@@ -135,16 +132,20 @@ impl Drill {
         }
     }
 
-    fn file(&self, file: &FileRecord, drilled: &mut Drilled) -> Result<()> {
-        let place = match file.path.strip_prefix("table/") {
-            Some(below) => self.target.join(below)?,
-            None => Location::parse(&file.url)?,
+    /// Compares a file; gives the rows in it that are not deleted.
+    fn file(&self, file: &FileRecord, drilled: &mut Drilled) -> Result<u64> {
+        let place = match self.table.format {
+            Format::Delta => match file.path.strip_prefix("table/") {
+                Some(below) => self.target.join(below)?,
+                None => Location::parse(&file.url)?,
+            },
+            Format::Iceberg => self.place(file)?,
         };
         let there = match self.lake.head(&place) {
             Ok(there) => there,
             Err(Error::NotFound { .. }) => {
                 drilled.differences.push(format!("{place} is missing"));
-                return Ok(());
+                return Ok(0);
             }
             Err(error) => return Err(error),
         };
@@ -155,6 +156,7 @@ impl Drill {
         }
         drilled.files += 1;
         drilled.bytes += there.size;
+        let mut counted = 0;
         if file.kind == FileKind::Data {
             let rows = match place.path().ends_with(".parquet") {
                 true => self.rows(&place, there.size).unwrap_or_else(|error| {
@@ -168,9 +170,9 @@ impl Drill {
             if file.rows.is_some_and(|said| said != rows) {
                 drilled.differences.push(format!("{place} has {rows} rows"));
             }
-            drilled.rows += rows.saturating_sub(file.deleted_rows);
+            counted = rows.saturating_sub(file.deleted_rows);
         }
-        Ok(())
+        Ok(counted)
     }
 
     /// Rows of a Parquet file, by its own account.

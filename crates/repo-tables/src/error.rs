@@ -2,6 +2,8 @@
 
 use repo_core::ErrorKind;
 
+use crate::iceberg::{self, AccessError};
+
 /// A cause from below, kept for the chain.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -15,6 +17,10 @@ pub enum Error {
     /// The repository failed.
     #[error(transparent)]
     Repository(#[from] repo_core::Error),
+
+    /// An Iceberg table cannot be read or moved.
+    #[error(transparent)]
+    Iceberg(iceberg::Error),
 
     /// No object there.
     #[error("{url} not found")]
@@ -133,6 +139,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Repository(error) => error.kind(),
+            Self::Iceberg(error) => iceberg_kind(error),
             Self::NotFound { .. }
             | Self::NoTable { .. }
             | Self::NoVersion { .. }
@@ -172,5 +179,53 @@ impl Error {
             reason: reason.into(),
             source: Some(source.into()),
         }
+    }
+}
+
+impl From<iceberg::Error> for Error {
+    fn from(error: iceberg::Error) -> Self {
+        // What this crate's own objects said is told as it was said.
+        match error {
+            iceberg::Error::Read {
+                location,
+                source: AccessError::NotFound,
+            } => Self::NotFound { url: location },
+            iceberg::Error::Read {
+                location,
+                source: AccessError::Failed(source),
+            } => own(source).unwrap_or_else(|source| {
+                Self::Iceberg(iceberg::Error::Read {
+                    location,
+                    source: AccessError::Failed(source),
+                })
+            }),
+            iceberg::Error::Write {
+                location,
+                source: AccessError::Failed(source),
+            } => own(source).unwrap_or_else(|source| {
+                Self::Iceberg(iceberg::Error::Write {
+                    location,
+                    source: AccessError::Failed(source),
+                })
+            }),
+            error => Self::Iceberg(error),
+        }
+    }
+}
+
+fn own(source: BoxError) -> Result<Error, BoxError> {
+    source.downcast::<Error>().map(|error| *error)
+}
+
+fn iceberg_kind(error: &iceberg::Error) -> ErrorKind {
+    match error {
+        iceberg::Error::Version { .. }
+        | iceberg::Error::Encrypted { .. }
+        | iceberg::Error::DeletesFormat { .. } => ErrorKind::Unsupported,
+        iceberg::Error::NoSnapshot { .. } | iceberg::Error::NoMetadata { .. } => {
+            ErrorKind::NotFound
+        }
+        iceberg::Error::Read { .. } | iceberg::Error::Write { .. } => ErrorKind::Unavailable,
+        _ => ErrorKind::Invalid,
     }
 }

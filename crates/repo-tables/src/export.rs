@@ -15,6 +15,7 @@ use crate::lake::Lake;
 use crate::location::Location;
 use crate::manifest::manifest;
 use crate::record::{FileRecord, TableRecord};
+use crate::restore::{Identity, Mode, Moving, on_thread};
 use crate::saved::{SavedReader, read_files};
 use crate::table::Format;
 
@@ -47,11 +48,15 @@ pub async fn export_table(
         table: table.name.clone(),
         reason,
     };
-    if table.format == Format::Iceberg {
-        return Err(refuse(
-            "the metadata of an Iceberg table holds its location".to_owned(),
-        ));
-    }
+    let target = to.join(&table.path)?;
+    let moved = match table.format {
+        Format::Delta => (0, 0, 0),
+        // Its files hold locations, so they are rewritten on the way.
+        Format::Iceberg => {
+            let files = std::mem::take(&mut files);
+            moved(view, lake, table, &target, files, Arc::clone(&progress)).await?
+        }
+    };
     if let Some(file) = files.iter().find(|file| !file.path.starts_with("table/")) {
         return Err(refuse(format!("it refers to {} outside of it", file.url)));
     }
@@ -63,7 +68,6 @@ pub async fn export_table(
     let described = manifest(view, std::slice::from_ref(&table.name), false).await?;
     let described = serde_json::to_vec(&described)
         .map_err(|error| Error::undecodable(&table.name, "it cannot be described", error))?;
-    let target = to.join(&table.path)?;
     let beside = to.join(&format!(
         "manifests/{}/{}.json",
         view.id().to_hex(),
@@ -77,6 +81,7 @@ pub async fn export_table(
         target: target.clone(),
         manifest: beside,
         described,
+        moved,
     };
     let done = tokio::task::spawn_blocking(move || job.run(&files, progress.as_ref())).await;
     done.map_err(|error| Error::Object {
@@ -84,6 +89,29 @@ pub async fn export_table(
         url: target.to_string(),
         source: error.into(),
     })?
+}
+
+/// Adds the files of an Iceberg table that are missing; files and bytes added, files that were there.
+async fn moved(
+    view: &SnapshotView,
+    lake: &Lake,
+    table: &TableRecord,
+    target: &Location,
+    files: Vec<FileRecord>,
+    progress: Arc<dyn Progress>,
+) -> Result<(u64, u64, u64)> {
+    let (view, lake, table, target) = (view.clone(), lake.clone(), table.clone(), target.clone());
+    let (runtime, place) = (Handle::current(), target.clone());
+    let work = move || {
+        let (identity, mode) = (Identity::Keep, Mode::Create);
+        let moving = Moving::open(
+            lake, runtime, view, table, target, files, identity, mode, progress,
+        )?;
+        let written = moving.run()?;
+        let (added, there) = moving.files_done();
+        Ok((added, written.bytes_written, there))
+    };
+    on_thread(place, work).await
 }
 
 struct Job {
@@ -94,6 +122,8 @@ struct Job {
     target: Location,
     manifest: Location,
     described: Vec<u8>,
+    /// What was done already: files and bytes added, files that were there.
+    moved: (u64, u64, u64),
 }
 
 impl Job {
@@ -101,9 +131,9 @@ impl Job {
         let mut exported = ExportedTable {
             target: self.target.clone(),
             manifest: self.manifest.clone(),
-            files_added: 0,
-            files_there: 0,
-            bytes_added: 0,
+            files_added: self.moved.0,
+            bytes_added: self.moved.1,
+            files_there: self.moved.2,
         };
         progress.start("export", None, Some(files.len() as u64));
         for file in files {

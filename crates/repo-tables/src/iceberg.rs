@@ -8,6 +8,7 @@
 mod access;
 mod current;
 mod deletes;
+pub(crate) mod engine;
 mod files;
 mod gate;
 mod json;
@@ -19,11 +20,13 @@ mod pin;
 mod puffin;
 mod relocate;
 mod rewriting;
+mod schema;
 
 pub use access::{AccessError, Fetch, Moved, Sink};
 pub use current::{Candidate, Choice, Why, choose, version_of};
 pub use deletes::rewrite_position_deletes;
 pub use files::{FileRef, Kind, Totals, files_of};
+pub(crate) use gate::each;
 pub use limits::{DELETES_MAX, MANIFEST_MAX, METADATA_MAX};
 pub use location::Prefixes;
 pub use metadata::{Metadata, Selection, Snapshot, StatisticsFile};

@@ -231,8 +231,9 @@ impl Lake {
             }
         };
         loop {
-            let next = tokio::time::timeout(ANSWER_TIMEOUT, objects.next());
-            let meta = match self.runtime.block_on(async { next.await }) {
+            // The timer must be made inside of the runtime.
+            let mut next = async || tokio::time::timeout(ANSWER_TIMEOUT, objects.next()).await;
+            let meta = match self.runtime.block_on(next()) {
                 Err(silent) => return Err(failed("list", prefix, silent)),
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(object_store::Error::NotFound { .. }))) => return Ok(()),

@@ -29,6 +29,9 @@ pub const FILES_MAX: usize = 20_000_000;
 /// Commits of a Delta log that one version may be made of.
 pub const COMMITS_MAX: usize = 1_000_000;
 
+/// Commits of a Delta log read at a time.
+pub const BATCH_COMMITS: usize = 32;
+
 /// Sidecars of one Delta checkpoint.
 pub const SIDECARS_MAX: usize = 100_000;
 
@@ -74,3 +77,12 @@ pub const BATCH_BYTES: u64 = 8 << 20;
 
 /// Files that a restore writes to a store at once; each has a part of an upload in memory.
 pub const WRITERS: usize = 8;
+
+/// Longest answer of a catalog, in bytes; that to the question for a table holds its metadata.
+pub const CATALOG_ANSWER_MAX: usize = 128 << 20;
+
+/// Tables and namespaces of one catalog.
+pub const CATALOG_TABLES_MAX: usize = 1_000_000;
+
+/// Namespaces of a catalog inside each other.
+pub const CATALOG_DEPTH_MAX: usize = 32;

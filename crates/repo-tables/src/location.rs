@@ -121,6 +121,25 @@ impl Location {
         other.path.strip_prefix(&self.path)?.strip_prefix('/')
     }
 
+    /// The deepest directory that all of some places of one store are in.
+    pub(crate) fn common(places: &[&Self]) -> Option<Self> {
+        let directory = |place: &Self| {
+            place
+                .path
+                .rsplit_once('/')
+                .map_or("", |(d, _)| d)
+                .to_owned()
+        };
+        let mut common = (*places.first()?).clone();
+        common.path = directory(&common);
+        for place in places {
+            while common.relative(place).is_none() {
+                common.path = directory(&common);
+            }
+        }
+        Some(common)
+    }
+
     /// Its last name; that of the bucket when there is none.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -213,6 +232,25 @@ mod tests {
         let bucket = Location::parse("s3://k").expect("a place");
         assert_eq!(bucket.relative(&file), Some("tbl/p=1/f"));
         assert_eq!(bucket.to_string(), "s3://k/");
+    }
+
+    #[test]
+    fn places_have_a_common_directory() {
+        let common = |texts: &[&str]| {
+            let places: Vec<_> = texts.iter().map(|text| Location::parse(text)).collect();
+            let places: Vec<_> = places
+                .iter()
+                .map(|place| place.as_ref().expect("a place"))
+                .collect();
+            Location::common(&places).map(|place| place.to_string())
+        };
+        assert_eq!(common(&[]), None);
+        assert_eq!(common(&["/a/b/c", "/a/b/d/e"]).as_deref(), Some("/a/b"));
+        assert_eq!(common(&["/a/b/c", "/a/bc"]).as_deref(), Some("/a"));
+        assert_eq!(
+            common(&["s3://k/a", "s3://k/b/c"]).as_deref(),
+            Some("s3://k/")
+        );
     }
 
     #[test]

@@ -187,7 +187,7 @@ async fn hashes(view: &SnapshotView, name: &str, files: &[FileRecord]) -> Result
     })?
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

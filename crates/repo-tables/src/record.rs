@@ -21,7 +21,7 @@ use crate::table::{FileKind, Format, Table};
 pub const RECORD_VERSION: u32 = 1;
 
 /// Directory of all tables in a snapshot.
-pub(crate) const TABLES: &str = "tables";
+pub const TABLES: &str = "tables";
 pub(crate) const TABLE_FILE: &str = "table.json";
 pub(crate) const LIST_FILE: &str = "files.jsonl";
 
@@ -52,6 +52,9 @@ pub struct TableRecord {
     pub columns: Vec<ColumnRecord>,
     /// What a catalog would point to.
     pub metadata_location: Option<String>,
+    /// Optional parts that were asked for: `change-data`, `history`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
     /// Number of files.
     pub files: u64,
     /// Sum of their sizes.
@@ -60,9 +63,9 @@ pub struct TableRecord {
     pub rows: Option<u64>,
     /// Version of the table in the snapshot this one was based on.
     pub base_version: Option<i64>,
-    /// Paths of files that the base did not have; empty without a base.
+    /// Paths of files that the base did not have as files of its version; empty without a base.
     pub new_files: Vec<String>,
-    /// Paths of files that the base had.
+    /// Paths of files that the base had as such; older versions may still need them.
     pub deleted_files: Vec<String>,
 }
 
@@ -126,14 +129,17 @@ pub(crate) fn nanos(time: Timestamp) -> i64 {
 pub(crate) fn tree_path(table: &Location, file: &Location) -> String {
     match table.relative(file) {
         Some(relative) => format!("table/{relative}"),
-        None => {
-            let authority = match file.authority() {
-                "" => "-",
-                authority => authority,
-            };
-            format!("outside/{}/{authority}/{}", file.scheme(), file.path())
-        }
+        None => outside_path(file),
     }
+}
+
+/// Where a file that is elsewhere lies.
+pub(crate) fn outside_path(file: &Location) -> String {
+    let authority = match file.authority() {
+        "" => "-",
+        authority => authority,
+    };
+    format!("outside/{}/{authority}/{}", file.scheme(), file.path())
 }
 
 /// The records of a table's files, from their lines.
@@ -178,11 +184,17 @@ pub(crate) fn describe(
     });
     let (mut new_files, mut deleted_files) = (Vec::new(), Vec::new());
     if let Some((_, old)) = base {
-        let now: std::collections::HashSet<&str> =
-            files.iter().map(|file| file.url.as_str()).collect();
-        let new = files.iter().filter(|file| !old.contains_key(&file.url));
+        let live = |file: &&FileRecord| file.kind != FileKind::History;
+        let now: std::collections::HashSet<&str> = files
+            .iter()
+            .filter(live)
+            .map(|file| file.url.as_str())
+            .collect();
+        let had = |url: &str| old.get(url).as_ref().is_some_and(live);
+        let new = files.iter().filter(live).filter(|file| !had(&file.url));
         new_files.extend(new.map(|file| file.path.clone()));
-        let gone = old.values().filter(|file| !now.contains(file.url.as_str()));
+        let gone = old.values().filter(live);
+        let gone = gone.filter(|file| !now.contains(file.url.as_str()));
         deleted_files.extend(gone.map(|file| file.path.clone()));
         deleted_files.sort_unstable();
     }
@@ -199,6 +211,7 @@ pub(crate) fn describe(
         schema_id: table.schema_id,
         columns: columns.collect(),
         metadata_location: table.metadata_location.as_ref().map(Location::to_string),
+        parts: Vec::new(),
         files: files.len() as u64,
         bytes: files.iter().map(|file| file.size).sum(),
         rows: table.rows,

@@ -5,8 +5,12 @@
 //! another table, or of a newer version, is overwritten unless that is asked for.
 
 mod delta;
+mod iceberg;
+mod moving;
 mod write;
 
+pub(crate) use iceberg::on_thread;
+pub(crate) use moving::{Mode, Moving, moved_place};
 pub(crate) use write::same_bytes;
 
 use std::path::Path;
@@ -26,12 +30,24 @@ use crate::table::Format;
 pub struct RestoredTable {
     /// Where the table is now.
     pub target: Location,
+    /// What a catalog would point to.
+    pub metadata_location: Option<Location>,
     /// Files of it.
     pub files: u64,
     /// Bytes that were written.
     pub bytes_written: u64,
     /// Bytes that were right already.
     pub bytes_kept: u64,
+}
+
+/// Which identity an Iceberg table gets at another place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// Another one, the same whenever the table is restored there: it lives beside the first.
+    #[default]
+    New,
+    /// That of the table, which it replaces.
+    Keep,
 }
 
 /// A table of a snapshot, and where it is to be.
@@ -51,9 +67,19 @@ pub struct TableRestore<'r> {
 impl TableRestore<'_> {
     /// Restores the table.
     pub async fn run(&self, lake: &Lake, progress: Arc<dyn Progress>) -> Result<RestoredTable> {
+        self.run_as(lake, Identity::New, progress).await
+    }
+
+    /// Restores the table with an identity of choice.
+    pub async fn run_as(
+        &self,
+        lake: &Lake,
+        identity: Identity,
+        progress: Arc<dyn Progress>,
+    ) -> Result<RestoredTable> {
         let files = read_files(self.view, &self.table.name).await?;
         if self.table.format == Format::Iceberg {
-            return Err(self.refuse("it is an Iceberg table, which this version does not restore"));
+            return self.iceberg(lake, files, identity, progress).await;
         }
         let in_place = Location::parse(&self.table.location)? == *self.target;
         let (inside, outside): (Vec<_>, Vec<_>) = files
@@ -66,7 +92,7 @@ impl TableRestore<'_> {
             )));
         }
         let job = self.job(lake, inside, outside)?;
-        let ready = blocking(job.clone(), |job| job.clear()).await?;
+        let ready = blocking(Arc::clone(&job), |job| job.clear()).await?;
         let restored = match (self.target.local(), job.outside.is_empty()) {
             (Some(path), true) if lake.file(self.target).is_some() => {
                 self.local(&path, ready, progress).await?
@@ -147,6 +173,7 @@ impl TableRestore<'_> {
         }
         Ok(RestoredTable {
             target: self.target.clone(),
+            metadata_location: None,
             files: report.files,
             bytes_written: report.bytes_written,
             bytes_kept: report.bytes_kept,

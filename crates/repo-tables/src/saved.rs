@@ -1,8 +1,9 @@
 //! The tables of a snapshot: their records, their files, and the bytes of those.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use repo_core::{Entry, SnapshotView};
+use repo_core::{BlobId, Entry, SnapshotView};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
@@ -14,6 +15,15 @@ use crate::snapshot::KIND;
 
 /// The tables of a snapshot, by name.
 pub async fn read_tables(view: &SnapshotView) -> Result<Vec<TableRecord>> {
+    let mut tables = Vec::new();
+    for name in table_trees(view).await?.keys() {
+        tables.push(read_table(view, name).await?);
+    }
+    Ok(tables)
+}
+
+/// The trees of a snapshot's tables, by name. Tables with the same tree have the same files.
+pub(crate) async fn table_trees(view: &SnapshotView) -> Result<BTreeMap<String, Option<BlobId>>> {
     let none = || Error::UnknownTable {
         snapshot: view.id().to_hex(),
         table: "*".to_owned(),
@@ -22,21 +32,23 @@ pub async fn read_tables(view: &SnapshotView) -> Result<Vec<TableRecord>> {
         return Err(none());
     }
     let (sender, receiver) = std::sync::mpsc::channel();
-    let visit = Box::new(move |name: &[u8], _: &Entry| {
+    let visit = Box::new(move |name: &[u8], entry: &Entry| {
         // The receiver outlives the walk.
-        let _sent = sender.send(String::from_utf8_lossy(name).into_owned());
+        let _sent = sender.send((String::from_utf8_lossy(name).into_owned(), entry.subtree));
         std::ops::ControlFlow::Continue(())
     });
     view.walk(TABLES.as_bytes(), false, visit).await?;
-    let mut tables = Vec::new();
-    for name in receiver.try_iter() {
-        let bytes = read_record(view, &name, TABLE_FILE, RECORD_MAX).await?;
-        tables.push(parse_table(&name, &bytes)?);
-    }
-    match tables.is_empty() {
+    let trees: BTreeMap<_, _> = receiver.try_iter().collect();
+    match trees.is_empty() {
         true => Err(none()),
-        false => Ok(tables),
+        false => Ok(trees),
     }
+}
+
+/// The record of the table `name`.
+pub(crate) async fn read_table(view: &SnapshotView, name: &str) -> Result<TableRecord> {
+    let bytes = read_record(view, name, TABLE_FILE, RECORD_MAX).await?;
+    parse_table(name, &bytes)
 }
 
 /// The tables of these names, or all when none are named.

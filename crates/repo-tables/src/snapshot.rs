@@ -5,6 +5,8 @@
 //! what was stored by then is found again by its content. A snapshot holds every file its tables refer
 //! to, or there is none.
 
+mod delta;
+mod iceberg;
 mod store;
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use repo_core::{
     BuildOptions, Builder, PathBytes, Progress, Repository, SnapshotOptions, SnapshotReport,
 };
 
-use crate::delta::{self, DeltaOptions};
+use crate::catalog::{self, CatalogSource};
 use crate::discover::{Found, Source, discover};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -31,6 +33,10 @@ pub struct TablesOptions {
     pub at: At,
     /// Files of change data feeds, too.
     pub change_data: bool,
+    /// Catalogs, and which of their tables are saved beside those of the sources.
+    pub catalogs: Vec<CatalogSource>,
+    /// Only what the version itself needs, and not what is left of older ones.
+    pub version_only: bool,
 }
 
 /// What came of a snapshot of tables.
@@ -51,7 +57,9 @@ pub async fn snapshot_tables(
     options: &SnapshotOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<TablesReport> {
-    let paths = sources.iter().map(|source| source.place.to_string());
+    let catalogs = tables.catalogs.iter().map(ToString::to_string);
+    let places = sources.iter().map(|source| source.place.to_string());
+    let paths = places.chain(catalogs);
     let what = BuildOptions {
         kind: KIND,
         paths: paths.map(|path| PathBytes(path.into_bytes())).collect(),
@@ -91,7 +99,9 @@ struct Taking<'t> {
 impl Taking<'_> {
     fn all(&self, sources: &[Source]) -> Result<Vec<TableRecord>> {
         let mut pinned = Vec::new();
-        for found in discover(self.lake, sources)? {
+        let mut found = discover(self.lake, sources)?;
+        catalog::discover(&self.options.catalogs, &mut found)?;
+        for found in found {
             let table = self.pin(&found)?;
             pinned.push((found, table));
         }
@@ -121,16 +131,8 @@ impl Taking<'_> {
 
     fn pin_once(&self, found: &Found) -> Result<Table> {
         match found.format {
-            Format::Delta => {
-                let options = DeltaOptions {
-                    change_data: self.options.change_data,
-                };
-                delta::pin(self.lake, &found.location, &self.options.at, options)
-            }
-            Format::Iceberg => Err(Error::Unsupported {
-                table: found.location.to_string(),
-                reason: "it is an Iceberg table, which this version does not read".to_owned(),
-            }),
+            Format::Delta => self.pin_delta(found),
+            Format::Iceberg => self.pin_iceberg(found),
         }
     }
 

@@ -42,6 +42,8 @@ pub enum FileKind {
     Changes,
     /// Statistics.
     Statistics,
+    /// What only older versions of the table need.
+    History,
     /// The sum of a log: checkpoints and their sidecars.
     Checkpoint,
     /// One step of a log.

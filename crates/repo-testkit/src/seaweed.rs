@@ -23,16 +23,19 @@ const PAUSES_MAX: usize = 1200;
 const STARTS_MAX: usize = 3;
 
 /// Runs the server in a process group of one, with everything it needs below its own directory.
-/// `$1` is that directory, the ports follow, and the tool is `$0`.
+/// `$1` is that directory, the ports follow, and the tool is `$0`. Where it is a catalog, small objects are
+/// kept beside their names: of others it registers none, and shows empty tables instead.
 const SUPERVISOR: &str = r#"
 dir=$1; shift
 cd "$dir" || exit 1
+inline=0
+[ "$9" = 0 ] || inline=1048576
 "$0" -logtostderr=true server -dir=data -ip=127.0.0.1 -ip.bind=127.0.0.1 \
   -master.telemetry=false -master.volumeSizeLimitMB=64 -volume.max=200 \
   -master.port=$1 -master.port.grpc=$2 -volume.port=$3 -volume.port.grpc=$4 \
   -filer -filer.port=$5 -filer.port.grpc=$6 -filer.localSocket="$dir/filer.sock" \
   -s3 -s3.port=$7 -s3.port.grpc=$8 -s3.localSocket="$dir/s3.sock" -s3.config=s3.json \
-  -s3.port.iceberg=0 -s3.port.lance=0 -s3.autoCreateBucket=false \
+  -s3.port.iceberg=$9 -s3.port.lance=0 -s3.autoCreateBucket=false -filer.saveToFilerLimit=$inline \
   </dev/null >log 2>&1 &
 server=$!
 read -r _
@@ -47,7 +50,7 @@ rm -rf "$dir"
 pub struct Seaweed {
     supervisor: Child,
     weed: PathBuf,
-    ports: [u16; 8],
+    ports: [u16; 9],
     directory: TempDir,
 }
 
@@ -64,6 +67,24 @@ impl Seaweed {
 
     /// Starts a server of the caller's own and waits until it answers.
     pub fn start() -> io::Result<Self> {
+        Self::start_as(false)
+    }
+
+    /// Starts a server that is an Iceberg REST catalog, too, with the buckets `lake` and `other-lake` as
+    /// its warehouses. In those, objects are below `<namespace>/<table>/` only.
+    pub fn start_with_catalog() -> io::Result<Self> {
+        let server = Self::start_as(true)?;
+        for name in ["lake", "other-lake"] {
+            let command = format!("s3tables.bucket -create -name {name} -account 000000000000");
+            let said = server.shell(&command)?;
+            if !said.contains("s3tables") {
+                return Err(io::Error::other(format!("no warehouse was made: {said}")));
+            }
+        }
+        Ok(server)
+    }
+
+    fn start_as(catalog: bool) -> io::Result<Self> {
         let weed = tools_directory().join("bin/weed");
         if !weed.is_file() {
             return Err(io::Error::other(format!(
@@ -74,7 +95,7 @@ impl Seaweed {
         let mut failure = io::Error::other("not started");
         // A port that was free may be taken before the server has it.
         for _ in 0..STARTS_MAX {
-            let server = Self::spawn(&weed)?;
+            let server = Self::spawn(&weed, catalog)?;
             match server.wait_until_ready() {
                 Ok(()) => {
                     server.create_bucket(BUCKET)?;
@@ -90,6 +111,12 @@ impl Seaweed {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.s3_port())
+    }
+
+    /// The URL of the catalog, on a server that is one.
+    #[must_use]
+    pub fn catalog(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[8])
     }
 
     /// A location in the server's bucket, for `Store::open`.
@@ -124,7 +151,18 @@ impl Seaweed {
     }
 
     fn make_bucket(&self, name: &str, options: &str) -> io::Result<()> {
-        let [master, master_grpc, _, _, filer, filer_grpc, _, _] = self.ports;
+        let said = self.shell(&format!("s3.bucket.create -name {name}{options}"))?;
+        if said.contains("created bucket") {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "bucket {name} not created: {said}"
+        )))
+    }
+
+    /// Runs a command of the server's own shell; gives what it said.
+    fn shell(&self, command: &str) -> io::Result<String> {
+        let [master, master_grpc, _, _, filer, filer_grpc, ..] = self.ports;
         let mut shell = Command::new(&self.weed)
             .arg("shell")
             .arg(format!("-master=127.0.0.1:{master}.{master_grpc}"))
@@ -134,7 +172,7 @@ impl Seaweed {
             .stderr(Stdio::null())
             .spawn()?;
         if let Some(mut stdin) = shell.stdin.take() {
-            writeln!(stdin, "s3.bucket.create -name {name}{options}")?;
+            writeln!(stdin, "{command}")?;
         }
         // It waits for ever for a server that is gone.
         let mut pauses = 0;
@@ -146,27 +184,24 @@ impl Seaweed {
             pause();
         }
         let output = shell.wait_with_output()?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        if said.contains("created bucket") {
-            return Ok(());
-        }
-        Err(io::Error::other(format!(
-            "bucket {name} not created: {said}"
-        )))
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn s3_port(&self) -> u16 {
         self.ports[6]
     }
 
-    fn spawn(weed: &Path) -> io::Result<Self> {
+    fn spawn(weed: &Path, catalog: bool) -> io::Result<Self> {
         let directory = TempDir::with_prefix("weed-")?;
         fs::create_dir(directory.path().join("data"))?;
         let identities = format!(
             r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
         );
         fs::write(directory.path().join("s3.json"), identities)?;
-        let ports = free_ports()?;
+        let mut ports = free_ports()?;
+        if !catalog {
+            ports[8] = 0;
+        }
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR])
             .arg(weed)
@@ -231,9 +266,9 @@ fn pause() {
     thread::sleep(PAUSE);
 }
 
-fn free_ports() -> io::Result<[u16; 8]> {
+fn free_ports() -> io::Result<[u16; 9]> {
     let mut held = Vec::new();
-    let mut ports = [0; 8];
+    let mut ports = [0; 9];
     for port in &mut ports {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         *port = listener.local_addr()?.port();

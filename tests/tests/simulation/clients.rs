@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use object_store::memory::InMemory;
 use repo_core::{
@@ -14,6 +15,8 @@ use repo_testkit::{Chances, Sim, SimPlan, SimStore};
 use super::audit::{self, Outcome};
 use super::world::{VERSIONS, World};
 
+/// A seed takes milliseconds. One that takes this long hangs, and is told as one that failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What clients were told.
@@ -87,8 +90,16 @@ pub(crate) async fn simulate(world: &Arc<World>, seed: u64) -> Outcome {
         .map(|client| tokio::spawn(client.live()))
         .collect();
     let mut outcome = Ok(());
+    let mut patience = PATIENCE;
     for client in running {
-        let lived = client.await.map_err(|error| error.to_string());
+        let lived = match tokio::time::timeout(patience, client).await {
+            Ok(lived) => lived.map_err(|error| error.to_string()),
+            Err(_) => Err("a client neither asks nor leaves".to_owned()),
+        };
+        if lived.is_err() {
+            // Who panicked does not leave, and nobody else is served past it.
+            patience = Duration::ZERO;
+        }
         outcome = outcome.and(lived.and_then(|lived| lived));
     }
     sim.settle().await;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use repo_core::{Entry, EntryType};
 
+use crate::commands::pg::info;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::message::EntryMessage;
@@ -26,6 +27,10 @@ pub(crate) struct LsArgs {
     /// Show mode, owner, size and time.
     #[arg(short, long)]
     long: bool,
+    /// List the relations of a Postgres cluster instead of files: database, schema, name, size and
+    /// first file. Below PATH, those with their first file there.
+    #[arg(long, conflicts_with_all = ["recursive", "long"])]
+    relations: bool,
     #[command(flatten)]
     filter: Filter,
     /// Look at the state after commit N, see `repo log`.
@@ -37,6 +42,10 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit, Failure
     let repository = context.open_at(args.at).await?;
     let target = Target::parse(&args.target);
     let (view, path) = target.open(&repository, &args.filter).await?;
+    if args.relations {
+        info::list_relations(context, &view, &path).await?;
+        return Ok(Exit::Ok);
+    }
     let is_directory = view.entry(&path).await?.kind == EntryType::Directory;
 
     let failed = Arc::new(Mutex::new(None));

@@ -27,6 +27,13 @@ pub(crate) struct ParityArgs {
     dry_run: bool,
 }
 
+impl ParityArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: ParityArgs) -> Result<Exit, Failure> {
     let repository = context.open().await?;
     let clock = Stopwatch::start();

@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) mod archive;
 mod archived;
 mod check;
-mod info;
+pub(crate) mod info;
 mod restore;
 mod snapshot;
 mod stream;

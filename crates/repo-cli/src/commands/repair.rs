@@ -38,6 +38,13 @@ pub(crate) struct RepairArgs {
     dry_run: bool,
 }
 
+impl RepairArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
     /// Rebuild damaged index objects from packs, and take out of packs with damaged directories

@@ -4,6 +4,7 @@ mod diff;
 mod drill;
 mod export;
 mod manifest;
+mod register;
 mod restore;
 mod snapshot;
 
@@ -48,7 +49,39 @@ struct LakeArgs {
     options: Vec<(String, String)>,
 }
 
+/// How catalogs are reached.
+#[derive(Debug, Clone, Default, Args)]
+struct CatalogArgs {
+    /// Set an option of catalogs: token, credential (ID:SECRET), scope, oauth2-server-uri, warehouse and
+    /// prefix of REST ones, name of SQL ones. May be repeated. [env: REPO_CATALOG_TOKEN,
+    /// REPO_CATALOG_CREDENTIAL]
+    #[arg(long = "catalog-option", value_name = "KEY=VALUE", value_parser = key_value)]
+    catalog_options: Vec<(String, String)>,
+}
+
+impl CatalogArgs {
+    /// Options of the command line after those of the environment, where secrets are not seen by others.
+    fn all(&self, context: &Context) -> Result<Vec<(String, String)>, Failure> {
+        let mut all = Vec::new();
+        for (variable, key) in [
+            ("REPO_CATALOG_TOKEN", "token"),
+            ("REPO_CATALOG_CREDENTIAL", "credential"),
+        ] {
+            if let Some(value) = context.environment.text(variable)? {
+                all.push((key.to_owned(), value.to_owned()));
+            }
+        }
+        all.extend(self.catalog_options.iter().cloned());
+        Ok(all)
+    }
+}
+
 impl TableArgs {
+    /// Whether it only says what it would do.
+    pub(crate) const fn is_dry(&self) -> bool {
+        matches!(&self.action, Action::Snapshot(args) if args.is_dry())
+    }
+
     /// What the command is called in the figures.
     pub(crate) const fn name(&self) -> &'static str {
         match self.action {

@@ -42,6 +42,13 @@ pub(crate) struct TagArgs {
     dry_run: bool,
 }
 
+impl TagArgs {
+    /// Whether it only says what it would do.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: TagArgs) -> Result<Exit, Failure> {
     if args.snapshots.is_empty() && args.filter.is_empty() {
         return Err(Failure::usage(

@@ -1,10 +1,12 @@
 //! Messages about lakehouse tables.
 
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 use std::time::Duration;
 
 use repo_tables::{
-    Drilled, ExportedTable, Manifest, RestoredTable, TableDiff, TableManifest, TableRecord,
+    Archived, Drilled, ExportedTable, Manifest, RestoredTable, TableDiff, TableManifest,
+    TableRecord,
 };
 use serde::Serialize;
 
@@ -79,6 +81,8 @@ impl Display for SavedTableMessage<'_> {
 pub(crate) struct TableRestoredMessage<'t> {
     name: &'t str,
     target: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_location: Option<String>,
     version: i64,
     files: u64,
     bytes_written: u64,
@@ -91,6 +95,7 @@ impl<'t> TableRestoredMessage<'t> {
         Self {
             name: &table.name,
             target: restored.target.to_string(),
+            metadata_location: restored.metadata_location.as_ref().map(ToString::to_string),
             version: table.version,
             files: restored.files,
             bytes_written: restored.bytes_written,
@@ -112,6 +117,40 @@ impl Display for TableRestoredMessage<'_> {
             show::bytes(self.bytes_written),
             show::bytes(self.bytes_kept),
             show::duration(Duration::from_millis(self.duration_ms)),
+        )
+    }
+}
+
+/// A table that a catalog knows now, or the script that makes it known.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "table_registered")]
+pub(crate) struct RegisteredMessage {
+    pub(crate) name: String,
+    pub(crate) catalog: String,
+    pub(crate) metadata_location: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) files: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data_rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) script: Option<String>,
+}
+
+impl Display for RegisteredMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(script) = &self.script {
+            return f.write_str(script);
+        }
+        write!(
+            f,
+            "registered {} in {}: read back at version {}, {}, {} in data files",
+            self.name,
+            self.catalog,
+            self.version.unwrap_or(-1),
+            show::count(self.files.unwrap_or(0), "file"),
+            show::count(self.data_rows.unwrap_or(0), "row"),
         )
     }
 }
@@ -290,6 +329,40 @@ impl Display for ExportedMessage<'_> {
             show::count(self.files_added, "file"),
             show::bytes(self.bytes_added),
             show::grouped(self.files_there),
+        )
+    }
+}
+
+/// Tables that were written into one file.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "tables_archived")]
+pub(crate) struct ArchivedMessage {
+    file: String,
+    tables: u64,
+    files: u64,
+    bytes: u64,
+}
+
+impl ArchivedMessage {
+    pub(crate) fn new(path: &Path, archived: &Archived) -> Self {
+        Self {
+            file: show::local_path(path),
+            tables: archived.tables,
+            files: archived.files,
+            bytes: archived.bytes,
+        }
+    }
+}
+
+impl Display for ArchivedMessage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}, {}, {}",
+            self.file,
+            show::count(self.tables, "table"),
+            show::count(self.files, "file"),
+            show::bytes(self.bytes),
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use repo_core::{SnapshotUsage, SourceUsage, Usage};
+use repo_core::{PartUsage, SnapshotUsage, SourceUsage, Usage};
 use serde::Serialize;
 
 use super::text_and_hex;
@@ -107,6 +107,34 @@ impl<'a> SourceUsageMessage<'a> {
         Self {
             host: &usage.host,
             paths: paths.collect(),
+            snapshots: usage.snapshots,
+            logical_bytes: usage.logical_bytes,
+            exclusive_bytes: usage.exclusive_bytes,
+            exclusive_stored: usage.exclusive_stored,
+        }
+    }
+}
+
+/// What one table of the snapshots of one host and paths needs.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "table_usage")]
+pub(crate) struct TableUsageMessage<'a> {
+    host: &'a str,
+    paths: Vec<String>,
+    name: String,
+    snapshots: u64,
+    logical_bytes: u64,
+    exclusive_bytes: u64,
+    exclusive_stored: u64,
+}
+
+impl<'a> TableUsageMessage<'a> {
+    pub(crate) fn new(usage: &'a PartUsage) -> Self {
+        let paths = usage.paths.iter().map(|path| text_and_hex(&path.0).0);
+        Self {
+            host: &usage.host,
+            paths: paths.collect(),
+            name: String::from_utf8_lossy(&usage.name).into_owned(),
             snapshots: usage.snapshots,
             logical_bytes: usage.logical_bytes,
             exclusive_bytes: usage.exclusive_bytes,

@@ -121,12 +121,12 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["forget", "--keep-last", "1"]));
     note(home.json(["undo", "4"]));
     note(home.json(["gc"]));
-    note(home.json(["stats", "--detail"]));
     note(home.json(["log"]));
     note(home.json(["key", "list"]));
     for messages in crate::tables::every_message(&home) {
         note(messages);
     }
+    note(home.json(["stats", "--detail"]));
     home.set("REPO_NEW_PASSWORD", "another");
     note(home.json(["key", "add"]));
     home.unset("REPO_NEW_PASSWORD");

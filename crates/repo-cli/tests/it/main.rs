@@ -19,6 +19,7 @@ mod manual;
 mod metrics;
 mod mount;
 mod restore;
+mod stats;
 mod streams;
 mod tables;
 mod tui;

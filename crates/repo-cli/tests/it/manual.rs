@@ -4,6 +4,7 @@
 //! run to run and are compared as such. `REPO_BLESS=1 cargo test -p repo-cli --test it manual` writes
 //! what was printed into the manual.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -11,8 +12,9 @@ use crate::driver::Home;
 
 /// A line of a block that is run, with what it printed.
 struct Step {
-    /// Line of the command, from 0.
-    line: usize,
+    /// Last line of the command, from 0.
+    end: usize,
+    /// Its lines; those after the first are marked with `>` in the manual.
     command: String,
     exit: u8,
     /// Lines of the manual that are its output.
@@ -30,13 +32,19 @@ fn steps(text: &str) -> Vec<Step> {
         if !inside {
             continue;
         }
-        if let Some(command) = line.strip_prefix("$ ") {
+        if let Some(more) = line.strip_prefix("> ") {
+            let step = steps.last_mut().expect("a command that goes on");
+            assert!(step.output.is_empty(), "line {number} is not an output");
+            step.command.push('\n');
+            step.command.push_str(more);
+            step.end = number;
+        } else if let Some(command) = line.strip_prefix("$ ") {
             let (command, exit) = match command.rsplit_once("  # exit ") {
                 Some((command, exit)) => (command, exit.parse().expect("an exit code")),
                 None => (command, 0),
             };
             steps.push(Step {
-                line: number,
+                end: number,
                 command: command.to_owned(),
                 exit,
                 output: Vec::new(),
@@ -178,7 +186,7 @@ fn what_the_manual_says_happens() {
     if std::env::var_os("REPO_BLESS").is_some() {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         for (step, output) in steps.iter().zip(outputs).rev() {
-            let from = step.line + 1;
+            let from = step.end + 1;
             lines.splice(from..from + step.output.len(), output);
         }
         std::fs::write(&path, lines.join("\n") + "\n").expect("the manual");
@@ -219,29 +227,96 @@ fn only_what_differs_from_run_to_run_is_set_aside() {
     }
 }
 
+/// The pages of all commands, by the words of the command.
+fn pages(home: &Home) -> BTreeMap<String, String> {
+    std::fs::create_dir(home.path("man")).expect("a directory");
+    home.ok(["completions", "--man", "man"]);
+    let pages = std::fs::read_dir(home.path("man")).expect("a directory");
+    let page = |file: std::io::Result<std::fs::DirEntry>| {
+        let path = file.expect("a page").path();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let text = std::fs::read_to_string(&path).expect("text");
+        (name.expect("a name").to_owned(), text)
+    };
+    pages.map(page).collect()
+}
+
+/// The names of commands that no other command is below, with spaces: they are what can be run.
+fn commands(pages: &BTreeMap<String, String>) -> Vec<String> {
+    let is_group = |name: &String| {
+        let below = format!("{name}-");
+        // A name may have a hyphen of its own.
+        pages.contains_key(name) && pages.keys().any(|page| page.starts_with(&below))
+    };
+    let mut names = Vec::new();
+    for name in pages.keys().filter(|name| !is_group(name)) {
+        let mut groups: Vec<&String> = pages
+            .keys()
+            .filter(|group| is_group(group) && name.starts_with(&format!("{group}-")))
+            .collect();
+        groups.sort_by_key(|group| group.len());
+        let group = groups.last().expect("all are below the program itself");
+        let own = &name[group.len() + 1..];
+        names.push(format!("{} {own}", group.replace('-', " ")));
+    }
+    names
+}
+
 #[test]
 fn every_command_has_a_page() {
     let home = Home::new();
-    std::fs::create_dir(home.path("man")).expect("a directory");
-    home.ok(["completions", "--man", "man"]);
-    let page = |name: &str| {
-        let path = home.path("man").join(format!("{name}.1"));
-        std::fs::read_to_string(path).unwrap_or_else(|_| panic!("a page of {name}"))
-    };
-    for name in [
-        "repo",
-        "repo-snapshot",
-        "repo-find",
-        "repo-key-add",
-        "repo-repair-index",
-    ] {
-        let page = page(name);
+    let pages = pages(&home);
+    for (name, page) in &pages {
         assert!(
             page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"),
             "{name}"
         );
     }
-    assert!(page("repo-find").contains("\\-\\-content"));
+    for name in ["repo", "repo-key-rotate", "repo-pg-archive-push"] {
+        assert!(pages.contains_key(name), "{name}");
+    }
+    assert!(pages["repo-find"].contains("\\-\\-content"));
     home.fails(2, ["completions"]);
     home.fails(1, ["completions", "--man", "nowhere"]);
+}
+
+#[test]
+fn completions_know_every_command() {
+    let home = Home::new();
+    let commands = commands(&pages(&home));
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = home.ok(["completions", shell]);
+        for command in &commands {
+            let last = command.rsplit(' ').next().expect("a word");
+            assert!(script.contains(last), "{shell}: {command}");
+        }
+    }
+    // The one of the shell that is everywhere is read by it, and completes.
+    home.write("repo.bash", home.ok(["completions", "bash"]));
+    let said = Command::new("bash")
+        .args(["-c", "source repo.bash && complete -p repo && COMP_WORDS=(repo fi) COMP_CWORD=1 && _repo repo fi repo && echo \"${COMPREPLY[@]}\""])
+        .current_dir(home.path(""))
+        .output()
+        .expect("bash is there");
+    let said = String::from_utf8(said.stdout).expect("text");
+    assert!(
+        said.contains("-F _repo repo\n") && said.ends_with("find\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_manual_covers_every_command() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual.md");
+    let text = std::fs::read_to_string(&path).expect("the manual");
+    let steps = steps(&text);
+    for command in commands(&pages(&Home::new())) {
+        // What needs a server or a person is told and not run.
+        let told = command.starts_with("repo pg ") || command == "repo tui";
+        let runs = |step: &Step| step.command.contains(&command);
+        assert!(
+            steps.iter().any(runs) || (told && text.contains(&command)),
+            "nothing about {command}"
+        );
+    }
 }

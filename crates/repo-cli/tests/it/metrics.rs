@@ -78,12 +78,13 @@ fn dry_runs_are_not_counted_and_foreign_files_stay() {
     let home = Home::plain();
     home.write("data/file", "text");
     home.ok(["snapshot", "data", "--metrics-file", "metrics.prom"]);
-    home.ok(["gc", "--dry-run", "--metrics-file", "metrics.prom"]);
-    let figures = figures(&home);
-    assert!(
-        !figures.keys().any(|key| key.contains("\"gc")),
-        "{figures:?}"
-    );
+    for dry in [&["gc"][..], &["parity"], &["repair", "index"]] {
+        let mut arguments = dry.to_vec();
+        arguments.extend(["--dry-run", "--metrics-file", "metrics.prom"]);
+        home.ok(arguments);
+    }
+    let counted: Vec<String> = runs(&home).into_keys().collect();
+    assert_eq!(counted, ["snapshot"]);
 
     home.write("notes", "not figures");
     let run = home.run(["snapshots", "--metrics-file", "notes"]).expect(0);
@@ -96,4 +97,92 @@ fn dry_runs_are_not_counted_and_foreign_files_stay() {
         std::fs::read(home.path("notes")).expect("a file"),
         b"not figures"
     );
+}
+
+/// Runs of each command as the file counts them, with those that failed.
+fn runs(home: &Home) -> BTreeMap<String, (f64, f64)> {
+    let figures = figures(home);
+    let of = |family: &str, command: &str| {
+        let key = format!("repo_command_{family}_total command=\"{command}");
+        figures.get(&key).copied().expect("a figure")
+    };
+    let names = figures
+        .keys()
+        .filter_map(|key| key.strip_prefix("repo_command_runs_total command=\""));
+    names
+        .map(|name| (name.to_owned(), (of("runs", name), of("failures", name))))
+        .collect()
+}
+
+#[test]
+fn every_command_leaves_its_figures() {
+    let mut home = Home::new();
+    home.set("REPO_METRICS_FILE", home.path("metrics.prom"));
+    home.set("REPO_REPOSITORY", home.path("r"));
+    home.write("data/file", "text");
+    home.write("data/more", "more text");
+    let good: &[&[&str]] = &[
+        &["init", "--no-encryption"],
+        &["snapshot", "data", "-q"],
+        &["snapshots"],
+        &["ls", "latest"],
+        &["cat", "latest:file"],
+        &["dump", "latest", "-o", "out.tar"],
+        &["find", "file"],
+        &["restore", "latest", "target"],
+        &["diff", "latest", "latest"],
+        &["tag", "--add", "x", "latest"],
+        &["stats"],
+        &["log"],
+        &["key", "list"],
+        &["check", "-q"],
+        &["repair", "index"],
+        &["parity"],
+        &["gc"],
+        &["undo", "2"],
+        &["forget", "--keep-last", "1"],
+        &["completions", "bash"],
+        &["pg", "info"],
+    ];
+    for arguments in good {
+        home.run(*arguments).expect(0);
+    }
+    let failing: &[(i32, &[&str])] = &[
+        (1, &["table", "manifest"]),
+        (1, &["mount", "nowhere"]),
+        (1, &["tui"]),
+        (10, &["copy", "--to", "nowhere"]),
+    ];
+    for (code, arguments) in failing {
+        home.run(*arguments).expect(*code);
+    }
+    let seen = runs(&home);
+    let name = |arguments: &[&str]| match arguments[0] {
+        "pg" | "table" => arguments.join(" "),
+        first => first.to_owned(),
+    };
+    for arguments in good {
+        assert_eq!(seen[&name(arguments)], (1.0, 0.0), "{arguments:?}");
+    }
+    for (_, arguments) in failing {
+        assert_eq!(seen[&name(arguments)], (1.0, 1.0), "{arguments:?}");
+    }
+    assert_eq!(seen.len(), good.len() + failing.len());
+}
+
+#[test]
+fn runs_at_the_same_time_are_all_counted() {
+    let mut home = Home::plain();
+    home.set("REPO_METRICS_FILE", home.path("metrics.prom"));
+    let children: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = home.command(["snapshots", "-q"]);
+            command.stdout(std::process::Stdio::null());
+            command.spawn().expect("a run")
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().expect("an end").success());
+    }
+    assert_eq!(runs(&home)["snapshots"], (8.0, 0.0));
 }

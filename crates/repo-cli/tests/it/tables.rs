@@ -37,6 +37,7 @@ pub(crate) fn every_message(home: &Home) -> Vec<Vec<Value>> {
         home.json(["table", "restore", "latest", "db.t", "--to", "elsewhere"]),
         home.json(["table", "drill", "latest", "--scratch", "scratch"]),
         home.json(["table", "export", "latest", "--to", "worm", "--append-only"]),
+        home.json(["table", "export", "latest", "--archive", "archive"]),
     ]
 }
 
@@ -78,8 +79,14 @@ fn a_table_is_saved_restored_and_compared() {
                 .join("_delta_log/00000000000000000001.json"),
         );
         assert_eq!(log.expect("a commit"), SECOND);
-        assert!(!home.path(place).join("a.bin").exists(), "it is not live");
+        let older = std::fs::read_to_string(home.path(place).join("a.bin"));
+        assert_eq!(older.expect("a file of version 0"), "first");
     }
+
+    home.ok(["table", "snapshot", "w", "--version-only"]);
+    home.ok(["table", "restore", "latest", "--to", "only"]);
+    assert!(!home.path("only/db/t/a.bin").exists(), "it is not live");
+    assert!(home.path("only/db/t/b.bin").exists());
 
     // Version 0 again, over version 1.
     home.ok(["table", "snapshot", "w", "--table-version", "0"]);
@@ -102,4 +109,42 @@ fn a_table_is_saved_restored_and_compared() {
     assert!(gone.contains("a.bin, which is not there"), "{gone}");
     let unknown = home.fails(1, ["table", "restore", "latest", "nothing", "--to", "x"]);
     assert!(unknown.contains("holds no table \"nothing\""), "{unknown}");
+}
+
+#[test]
+fn a_comparison_of_files_says_how_tables_differ() {
+    let home = Home::plain();
+    let mut ids: Vec<String> = Vec::new();
+    let mut save = || {
+        let saved = home.json(["table", "snapshot", "w"]);
+        let id = of_type(&saved, "snapshot_summary")[0]["id"].clone();
+        ids.push(id.as_str().expect("an id").to_owned());
+    };
+    first(&home);
+    save();
+    second(&home);
+    save();
+    home.write("w/db/same/c.bin", "same");
+    let commit = FIRST
+        .replace("a.bin", "c.bin")
+        .replace("\"size\":5", "\"size\":4");
+    home.write("w/db/same/_delta_log/00000000000000000000.json", commit);
+    save();
+
+    let text = home.ok(["diff", &ids[0], &ids[1]]);
+    assert!(text.contains("+ tables/db.t/table/b.bin\n"), "{text}");
+    let line = "M db.t: version 0 to 1, rows 2 to 1, 1 file added, 1 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    let text = home.ok(["diff", &ids[1], &ids[2]]);
+    let line = "+ db.same: version - to 0, rows - to 2, 1 file added, 0 removed, 0 rewritten\n";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("db.t:"), "it stayed as it was: {text}");
+    let messages = home.json(["diff", &ids[0], &ids[1]]);
+    let alone = home.json(["table", "diff", &ids[0], &ids[1]]);
+    assert_eq!(
+        of_type(&messages, "table_diff"),
+        of_type(&alone, "table_diff")
+    );
+    let same = home.ok(["diff", &ids[1], &ids[1]]);
+    assert!(!same.contains("version"), "{same}");
 }

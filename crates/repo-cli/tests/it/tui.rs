@@ -1,4 +1,8 @@
 //! The screens, on a real terminal: a pseudo-terminal whose output is read as a terminal would.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program on a terminal does not tell when it has drawn or ended"
+)]
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -15,7 +19,7 @@ use crate::driver::{Home, tree};
 
 const ROWS: NonZeroU16 = NonZeroU16::new(24).expect("more than none");
 const COLUMNS: NonZeroU16 = NonZeroU16::new(100).expect("more than none");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program on a terminal, and what it shows.
 struct Screen {
@@ -66,6 +70,24 @@ impl Screen {
             terminal,
             parser,
         }
+    }
+
+    /// Gives the terminal another size, and tells the program as the system would.
+    fn resize(&mut self, rows: u16, columns: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let (rows, columns) = (NonZeroU16::new(rows), NonZeroU16::new(columns));
+        let (rows, columns) = (rows.expect("rows"), columns.expect("columns"));
+        let mut parser = self.parser.lock().expect("a lock");
+        parser.screen_mut().set_size(rows, columns);
+        drop(parser);
+        tcsetwinsize(&self.terminal, size).expect("a size");
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::WINCH).expect("a signal");
     }
 
     fn text(&self) -> String {
@@ -135,22 +157,20 @@ fn snapshots_are_opened_looked_at_and_restored() {
         "2 snapshots",
         "2026-03-02 10:00:00",
         "[better]",
-        "Enter open",
-        "q quit",
+        "Up/k Down/j PgUp PgDn Home End move  Enter/Right open  q quit  Ctrl-C quit",
     ]);
     screen.press(ENTER);
     screen.shows(&[
         "2 entries",
         "docs/",
         "blob",
-        "Space select",
-        "v versions",
-        "r restore",
+        "Enter/Right open  Esc/Left/Backspace back  Space select",
+        "v versions  r restore  q quit  Ctrl-C quit",
     ]);
 
     // What is no text is shown in hexadecimal.
     screen.press(&format!("{DOWN}{ENTER}"));
-    screen.shows(&["000000  00 01 02 ff", "scroll", "Esc back"]);
+    screen.shows(&["000000  00 01 02 ff", "scroll", "Esc/Left/Backspace back"]);
     screen.press(ESCAPE);
     screen.shows(&["2 entries"]);
     screen.press(&format!("k{ENTER}"));
@@ -164,7 +184,8 @@ fn snapshots_are_opened_looked_at_and_restored() {
     screen.press(ESCAPE);
     screen.shows(&["2 versions"]);
     screen.press("r");
-    screen.shows(&["restore 1 path of", "into directory:", "type a path"]);
+    screen.shows(&["restore 1 path of", "into directory:"]);
+    screen.shows(&["type a path  Backspace delete  Enter restore  Esc back  Ctrl-C quit"]);
     screen.press(&format!("older{ENTER}"));
     screen.shows(&["restored 1 file, 15 B written"]);
     let older = tree(&home.path("older"));
@@ -186,6 +207,34 @@ fn snapshots_are_opened_looked_at_and_restored() {
     assert_eq!(tree(&home.path("newer")), tree(&home.path("data")));
 
     screen.press("q");
+    assert_eq!(screen.ends(), Some(0));
+    assert!(screen.is_as_before());
+}
+
+#[test]
+fn a_narrow_terminal_shows_all_keys_and_an_empty_repository_its_screen() {
+    let home = history();
+    let mut screen = Screen::start(&home, &["tui"]);
+    screen.shows(&["2 snapshots"]);
+    screen.press(ENTER);
+    screen.shows(&["2 entries"]);
+    screen.resize(12, 50);
+    screen.shows(&[
+        "docs/",
+        "Up/k Down/j PgUp PgDn Home End move",
+        "Enter/Right open  Esc/Left/Backspace back",
+        "Space select  v versions  r restore  q quit",
+    ]);
+    // Every other key of the list does what it says: to the end, back to the start, and up.
+    screen.press("\x1b[F\x7f");
+    screen.shows(&["2 snapshots"]);
+    screen.press("q");
+    assert_eq!(screen.ends(), Some(0));
+
+    let home = Home::plain();
+    let mut screen = Screen::start(&home, &["tui"]);
+    screen.shows(&["0 snapshots", "there is no snapshot"]);
+    screen.press(&format!("{ENTER}{DOWN}q"));
     assert_eq!(screen.ends(), Some(0));
     assert!(screen.is_as_before());
 }

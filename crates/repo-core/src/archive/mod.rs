@@ -47,5 +47,5 @@ pub use reader::{FileReader, Leaf, Reader};
 pub use restore::{Adapt, PlanAction, PlanLine, RestoreOptions, RestoreReport};
 pub use snapshot::StreamEnd;
 pub use undo::UndoReport;
-pub use usage::{SnapshotUsage, SourceUsage, Usage};
+pub use usage::{PartUsage, PartsOf, SnapshotUsage, SourceUsage, Usage};
 pub use view::{SnapshotView, Visit};

@@ -61,7 +61,7 @@ pub(crate) use segments::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 pub(crate) use session::{Encoder, SegmentWriter, Session, Written};
 pub(crate) use state::{Gone, State};
 pub(crate) use storage::Storage;
-pub(crate) use usage::{Marks, sums};
+pub(crate) use usage::{Marks, Sums, sums};
 
 use crate::clock::now_ms;
 use crate::error::{Error, Result};

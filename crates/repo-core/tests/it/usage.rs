@@ -85,7 +85,7 @@ async fn usage_is_what_sets_of_chunks_say() {
         alone.map(|(_, len)| len).sum()
     };
 
-    let usage = repository.usage(Arc::new(Quiet)).await.unwrap();
+    let usage = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
     assert_eq!(usage.data_bytes, all.values().sum::<u64>());
     let logical: u64 = views.iter().map(|view| view.snapshot().stats.bytes).sum();
     assert_eq!(usage.logical_bytes, logical);
@@ -121,7 +121,7 @@ async fn what_a_snapshot_alone_needs_is_what_a_collection_frees() {
     fs::remove_file(place.path().join("gone")).unwrap();
     take(&repository, place.path(), "host").await;
 
-    let before = repository.usage(Arc::new(Quiet)).await.unwrap();
+    let before = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
     assert!(
         before.delta_bytes > 0 && before.saved_by_deltas() > 0,
         "{before:?}"
@@ -138,14 +138,68 @@ async fn what_a_snapshot_alone_needs_is_what_a_collection_frees() {
     let plan = plan_forget_ids(&known, &[first.id()], GroupBy::default()).unwrap();
     let options = ForgetOptions::default();
     repository.forget(&plan, &options, "forget").await.unwrap();
-    let unneeded = repository.usage(Arc::new(Quiet)).await.unwrap();
+    let unneeded = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
     assert_eq!(unneeded.unneeded_stored, told.exclusive_stored);
     let options = GcOptions {
         max_unused: MaxUnused::Bytes(0),
         ..GcOptions::default()
     };
     repository.gc(&options, Arc::new(Quiet)).await.unwrap();
-    let after = repository.usage(Arc::new(Quiet)).await.unwrap();
+    let after = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
     assert_eq!(after.unneeded_stored, 0);
     assert_eq!(after.snapshots.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_are_counted_apart_and_together() {
+    let repository = repository().await;
+    let place = tempfile::tempdir().unwrap();
+    let write = |name: &str, seed: u64, len: usize| {
+        let path = place.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, random(seed, len)).unwrap();
+    };
+    write("parts/one/always", 1, 60_000);
+    write("parts/one/shared", 2, 70_000);
+    write("parts/two/shared", 2, 70_000);
+    write("parts/two/first", 3, 80_000);
+    take(&repository, place.path(), "host").await;
+    // Against nothing that is there, so that no chunk is kept for another.
+    fs::remove_file(place.path().join("parts/two/first")).unwrap();
+    write("parts/two/second", 4, 90_000);
+    write("parts/one/elsewhere", 5, 100_000);
+    take(&repository, place.path(), "host").await;
+    // A source without parts that holds one of the files, too.
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("copy"), random(5, 100_000)).unwrap();
+    take(&repository, other.path(), "other").await;
+
+    let none = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
+    assert!(none.parts.is_empty());
+    let parts: repo_core::PartsOf =
+        |snapshot| (snapshot.host == "host").then_some(b"parts".as_slice());
+    let usage = repository.usage(parts, Arc::new(Quiet)).await.unwrap();
+    let told: Vec<_> = usage
+        .parts
+        .iter()
+        .map(|part| {
+            let name = String::from_utf8(part.name.clone()).unwrap();
+            let bytes = (part.logical_bytes, part.exclusive_bytes);
+            assert!(part.exclusive_stored >= part.exclusive_bytes);
+            (part.host.as_str(), name, part.snapshots, bytes)
+        })
+        .collect();
+    let one = (2 * 60_000 + 2 * 70_000 + 100_000, 60_000);
+    let two = (2 * 70_000 + 80_000 + 90_000, 80_000 + 90_000);
+    assert_eq!(
+        told,
+        [
+            ("host", "one".to_owned(), 2, one),
+            ("host", "two".to_owned(), 2, two)
+        ]
+    );
+    assert_eq!(
+        (&usage.sources, usage.data_bytes),
+        (&none.sources, none.data_bytes)
+    );
 }

@@ -130,7 +130,7 @@ async fn duckdb_queries_a_mounted_parquet_file() {
         python
     };
     let write = "import duckdb, sys
-duckdb.sql(\"copy (select range id, 'name ' || range name from range(500000))\
+duckdb.sql(\"copy (select range as id, 'name ' || range as name from range(500000)) \
  to '\" + sys.argv[1] + \"' (format parquet)\")";
     run(duckdb(write).arg(bench.source().join("t.parquet")));
     bench.take().await;

@@ -14,10 +14,19 @@ use crate::lake::{Lake, ObjectInfo};
 use crate::limits::{CHECKPOINT_MAX, CHECKPOINT_ROWS};
 use crate::windows;
 
+/// What is wanted of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    /// The names of its sidecars.
+    Sidecars,
+}
+
 /// Calls `take` with the actions of a file.
 pub(crate) fn read(
     lake: &Lake,
     object: &ObjectInfo,
+    wanted: Wanted,
     take: &mut dyn FnMut(Action) -> Result<()>,
 ) -> Result<()> {
     let place = &object.location;
@@ -29,7 +38,10 @@ pub(crate) fn read(
     let file = windows::open(lake, place, object.size)?;
     for number in 0..file.num_row_groups() {
         let group = file.get_row_group(number).map_err(undecodable)?;
-        let mut rows = Rows::open(group.as_ref()).map_err(undecodable)?;
+        let mut rows = Rows::open(group.as_ref(), wanted).map_err(undecodable)?;
+        if wanted == Wanted::Sidecars && rows.sidecar_path.source.is_none() {
+            continue;
+        }
         let mut left = u64::try_from(group.metadata().num_rows()).unwrap_or(0);
         while left > 0 {
             let count =
@@ -47,6 +59,7 @@ pub(crate) fn read(
 }
 
 /// The columns of a row group that matter.
+#[derive(Default)]
 struct Rows {
     add_path: Column<String>,
     add_size: Column<i64>,
@@ -67,8 +80,17 @@ struct Rows {
 }
 
 impl Rows {
-    fn open(group: &dyn RowGroupReader) -> Result<Self, ParquetError> {
+    fn open(group: &dyn RowGroupReader, wanted: Wanted) -> Result<Self, ParquetError> {
         let vector = |name| ["add", "deletionVector", name];
+        let sidecar_path = Column::open(group, &["sidecar", "path"])?;
+        let sidecar_size = Column::open(group, &["sidecar", "sizeInBytes"])?;
+        if wanted == Wanted::Sidecars {
+            return Ok(Self {
+                sidecar_path,
+                sidecar_size,
+                ..Self::default()
+            });
+        }
         Ok(Self {
             add_path: Column::open(group, &["add", "path"])?,
             add_size: Column::open(group, &["add", "size"])?,
@@ -84,8 +106,8 @@ impl Rows {
             reader_version: Column::open(group, &["protocol", "minReaderVersion"])?,
             reader_features: Column::open(group, &["protocol", "readerFeatures"])?,
             writer_features: Column::open(group, &["protocol", "writerFeatures"])?,
-            sidecar_path: Column::open(group, &["sidecar", "path"])?,
-            sidecar_size: Column::open(group, &["sidecar", "sizeInBytes"])?,
+            sidecar_path,
+            sidecar_size,
         })
     }
 
@@ -165,6 +187,15 @@ struct Column<T> {
     source: Option<Source>,
     /// Values of each of the current rows.
     rows: Vec<Vec<T>>,
+}
+
+impl<T> Default for Column<T> {
+    fn default() -> Self {
+        Self {
+            source: None,
+            rows: Vec::new(),
+        }
+    }
 }
 
 struct Source {

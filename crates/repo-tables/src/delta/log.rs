@@ -94,16 +94,43 @@ pub(crate) struct Checkpoint {
     pub(crate) parts: Vec<ObjectInfo>,
 }
 
-/// The files that describe one version.
+/// The files that describe one version, and those of older ones.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) version: i64,
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// The commit of the checkpoint's own version, where it is left.
-    pub(crate) base: Option<ObjectInfo>,
     /// Commits after the checkpoint, without a gap, up to the version.
     pub(crate) commits: Vec<ObjectInfo>,
+    /// What only older versions need, where they are wanted.
+    pub(crate) older: Older,
     pub(crate) sums: Vec<ObjectInfo>,
+}
+
+/// What is left of the log before the checkpoint that a version is read from.
+#[derive(Debug, Default)]
+pub(crate) struct Older {
+    /// Commits by version; that of the checkpoint's own version is wanted for its time in any case.
+    pub(crate) commits: Vec<ObjectInfo>,
+    /// Complete checkpoints by version.
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// The commits reach back to the first one of the table.
+    pub(crate) whole: bool,
+}
+
+impl Log {
+    /// The commit that made the version, where it is left.
+    pub(crate) fn last(&self) -> Option<&ObjectInfo> {
+        let last = self.commits.last().or(self.older.commits.last())?;
+        (log_name(last.location.name()) == LogName::Commit(self.version)).then_some(last)
+    }
+
+    /// All files of it, without sidecars, which only checkpoints name.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectInfo> {
+        let checkpoints = self.checkpoint.iter().chain(&self.older.checkpoints);
+        let commits = self.commits.iter().chain(&self.older.commits);
+        let parts = checkpoints.flat_map(|checkpoint| &checkpoint.parts);
+        commits.chain(parts).chain(&self.sums)
+    }
 }
 
 /// All that a listing shows.
@@ -122,19 +149,21 @@ struct Hint {
 }
 
 impl Log {
-    /// Lists the log of a table and chooses what describes the version asked for.
-    pub(crate) fn find(lake: &Lake, table: &Location, at: &At) -> Result<Self> {
+    /// Lists the log of a table and chooses what describes the version asked for; with `history` also
+    /// what is left of older ones.
+    pub(crate) fn find(lake: &Lake, table: &Location, at: &At, history: bool) -> Result<Self> {
         let directory = table.join(LOG)?;
         if *at == At::Newest
+            && !history
             && let Some(version) = hint(lake, &directory)
         {
             let listing = Listing::read(lake, &directory, Some(version))?;
             // A hint may be wrong in any way; then the log is listed whole.
-            if let Ok(log) = listing.choose(lake, table, at) {
+            if let Ok(log) = listing.choose(lake, table, at, history) {
                 return Ok(log);
             }
         }
-        Listing::read(lake, &directory, None)?.choose(lake, table, at)
+        Listing::read(lake, &directory, None)?.choose(lake, table, at, history)
     }
 }
 
@@ -190,7 +219,7 @@ impl Listing {
         }
     }
 
-    fn choose(mut self, lake: &Lake, table: &Location, at: &At) -> Result<Log> {
+    fn choose(mut self, lake: &Lake, table: &Location, at: &At, history: bool) -> Result<Log> {
         let newest = self.newest().ok_or_else(|| Error::NoTable {
             url: table.to_string(),
         })?;
@@ -211,7 +240,6 @@ impl Listing {
             Some((start, checkpoint)) => (start, Some(checkpoint)),
             None => (-1, None),
         };
-        let base = self.commits.remove(&start);
         let mut commits = Vec::new();
         for wanted in start + 1..=version {
             let Some(object) = self.commits.remove(&wanted) else {
@@ -224,15 +252,43 @@ impl Listing {
             };
             commits.push(object);
         }
-        let sums = self.sums.split_off(&start.max(0));
+        let sums = match history {
+            true => std::mem::take(&mut self.sums),
+            false => self.sums.split_off(&start.max(0)),
+        };
         let sums = sums.into_iter().take_while(|(of, _)| *of <= version);
         Ok(Log {
             version,
             checkpoint,
-            base,
             commits,
+            older: self.older(start, history),
             sums: sums.map(|(_, object)| object).collect(),
         })
+    }
+
+    /// What is left up to the checkpoint of version `start`.
+    fn older(mut self, start: i64, history: bool) -> Older {
+        if !history {
+            return Older {
+                commits: self.commits.remove(&start).into_iter().collect(),
+                ..Older::default()
+            };
+        }
+        let mut checkpoints = Vec::new();
+        // Several kinds of one version, too: each may be what a reader takes.
+        while let Some((_, checkpoint)) = self.checkpoint(start) {
+            checkpoints.push(checkpoint);
+        }
+        checkpoints.reverse();
+        let commits = self.commits.range(..=start);
+        let whole = (0..=start).eq(commits.map(|(version, _)| *version));
+        let commits = self.commits.into_iter();
+        let commits = commits.take_while(|(of, _)| *of <= start);
+        Older {
+            commits: commits.map(|(_, object)| object).collect(),
+            checkpoints,
+            whole,
+        }
     }
 
     fn newest(&self) -> Option<i64> {

@@ -19,16 +19,17 @@ use crate::location::Location;
 use crate::table::{At, FileKind, Format, Table, TableFile};
 
 use action::{Metadata, Protocol};
-use log::Log;
-use replay::Replay;
+use replay::{Held, Replay};
 
-pub(crate) use log::{LOG, LogName, log_name};
+pub(crate) use log::{LOG, Log, LogName, log_name};
 
 /// What to take of a table besides the files of its version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeltaOptions {
     /// Files of the change data feed that the retained commits refer to.
     pub change_data: bool,
+    /// What is left of older versions, so that a reader can go back to them.
+    pub history: bool,
 }
 
 /// Features whose tables are read as this code reads them.
@@ -53,23 +54,36 @@ const CATALOG_FEATURES: [&str; 2] = ["catalogManaged", "catalogOwned-preview"];
 /// Reads the log of the table at `location` up to a version.
 ///
 /// Requests: the hint, the listing of the log, each commit since the newest checkpoint, and the columns
-/// of the checkpoint that matter.
+/// of the checkpoint that matter; with history the older commits, too.
 pub fn pin(lake: &Lake, location: &Location, at: &At, options: DeltaOptions) -> Result<Table> {
-    let log = Log::find(lake, location, at)?;
-    let mut replay = Replay::new(location, options.change_data);
-    for commit in log.commits.iter().rev() {
-        replay.commit(lake, commit)?;
-    }
+    let log = Log::find(lake, location, at, options.history)?;
+    read(lake, location, &log, options, &|_| Ok(None))
+}
+
+/// Folds the files of a log into the version that they describe.
+pub(crate) fn read(
+    lake: &Lake,
+    location: &Location,
+    log: &Log,
+    options: DeltaOptions,
+    held: Held<'_>,
+) -> Result<Table> {
+    let mut replay = Replay::new(lake, location, options, held);
+    replay.commits(&log.commits)?;
     if let Some(checkpoint) = &log.checkpoint {
-        replay.checkpoint(lake, checkpoint)?;
+        replay.checkpoint(checkpoint)?;
+    }
+    if options.history {
+        replay.older(&log.older)?;
     }
     let mut state = replay.finish(&location.to_string())?;
     check_protocol(location, &state.protocol)?;
-    let time_ms = match log.commits.last() {
+    let time_ms = match log.last() {
         Some(last) => Some(log::commit_time(lake, last)?),
         None => None,
     };
-    let mut files = log_files(&log, &mut state.sidecars);
+    let mut files = log_files(log);
+    files.append(&mut state.sidecars);
     files.append(&mut state.files);
     distinct(&mut files);
     let data = files.iter().filter(|file| file.kind == FileKind::Data);
@@ -128,8 +142,8 @@ fn check_protocol(location: &Location, protocol: &Protocol) -> Result<()> {
     }
 }
 
-/// The files of the log itself.
-fn log_files(log: &Log, sidecars: &mut Vec<TableFile>) -> Vec<TableFile> {
+/// The files of the log itself, but for sidecars.
+pub(crate) fn log_files(log: &Log) -> Vec<TableFile> {
     let file = |object: &ObjectInfo, kind, optional| TableFile {
         location: object.location.clone(),
         kind,
@@ -144,23 +158,29 @@ fn log_files(log: &Log, sidecars: &mut Vec<TableFile>) -> Vec<TableFile> {
     for commit in &log.commits {
         files.push(file(commit, FileKind::Commit, false));
     }
-    // Its commit is not needed to read the table, and has the time of the version.
-    if let Some(base) = &log.base {
-        files.push(file(base, FileKind::Commit, true));
+    // Not needed to read the table; that of the checkpoint's version has its time.
+    for commit in &log.older.commits {
+        files.push(file(commit, FileKind::Commit, true));
     }
     for sum in &log.sums {
         files.push(file(sum, FileKind::Statistics, true));
     }
-    let parts = log
+    for part in log
         .checkpoint
         .iter()
-        .flat_map(|checkpoint| &checkpoint.parts);
-    files.extend(parts.map(|part| file(part, FileKind::Checkpoint, false)));
-    files.append(sidecars);
+        .flat_map(|checkpoint| &checkpoint.parts)
+    {
+        files.push(file(part, FileKind::Checkpoint, false));
+    }
+    let older = &log.older.checkpoints;
+    for part in older.iter().flat_map(|checkpoint| &checkpoint.parts) {
+        files.push(file(part, FileKind::Checkpoint, true));
+    }
     files
 }
 
-/// Leaves each place once: many deletion vectors share a file, and the base may be a commit read.
+/// Leaves each place once, as what it was met first: many deletion vectors share a file, and history has
+/// files that are live.
 fn distinct(files: &mut Vec<TableFile>) {
     let mut seen = HashSet::with_capacity(files.len());
     files.retain(|file| seen.insert(file.location.clone()));

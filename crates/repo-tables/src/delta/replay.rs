@@ -1,59 +1,148 @@
 //! Folds a log into the live files of its newest version: newest commit first, the checkpoint last.
 //!
 //! What a newer action says of a file hides what older ones say, so each file is decided by the first
-//! action met.
+//! action met. Files that were added and are not live are history: older versions need them.
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
+
+use super::DeltaOptions;
 use super::action::{self, Action, Add, Metadata, Protocol, Sidecar};
-use super::checkpoint;
-use super::log::{Checkpoint, LOG};
+use super::checkpoint::{self, Wanted};
+use super::log::{Checkpoint, LOG, Older};
 use super::path::{resolve, vector_file};
 use crate::error::{Error, Result};
-use crate::lake::{Lake, ObjectInfo};
-use crate::limits::{ACTION_MAX, CHECKPOINT_MAX, FILES_MAX, SIDECARS_MAX};
+use crate::lake::{Lake, LakeReader, ObjectInfo};
+use crate::limits::{
+    ACTION_MAX, BATCH_COMMITS, CHECKPOINT_MAX, FILES_MAX, SIDECARS_MAX, SMALL_OBJECT,
+};
 use crate::location::Location;
 use crate::table::{FileKind, TableFile};
+
+/// Bytes of a file of the log that are at hand, if they are.
+pub(crate) type Held<'h> = &'h dyn Fn(&ObjectInfo) -> Result<Option<Vec<u8>>>;
 
 /// What a log amounts to.
 pub(crate) struct State {
     pub(crate) protocol: Protocol,
     pub(crate) metadata: Metadata,
+    /// Live files first.
     pub(crate) files: Vec<TableFile>,
     pub(crate) sidecars: Vec<TableFile>,
 }
 
 /// A fold in progress.
 pub(crate) struct Replay<'t> {
+    lake: &'t Lake,
     table: &'t Location,
-    change_data: bool,
+    options: DeltaOptions,
+    held: Held<'t>,
     decided: HashSet<String>,
+    /// All live files were met; what comes is of older versions.
+    summed_up: bool,
     protocol: Option<Protocol>,
     metadata: Option<Metadata>,
     files: Vec<TableFile>,
+    history: Vec<TableFile>,
     sidecars: Vec<TableFile>,
 }
 
 impl<'t> Replay<'t> {
-    pub(crate) fn new(table: &'t Location, change_data: bool) -> Self {
+    pub(crate) fn new(
+        lake: &'t Lake,
+        table: &'t Location,
+        options: DeltaOptions,
+        held: Held<'t>,
+    ) -> Self {
         Self {
+            lake,
             table,
-            change_data,
+            options,
+            held,
             decided: HashSet::new(),
+            summed_up: false,
             protocol: None,
             metadata: None,
             files: Vec::new(),
+            history: Vec::new(),
             sidecars: Vec::new(),
         }
     }
 
-    /// Takes a commit, older than those before.
-    pub(crate) fn commit(&mut self, lake: &Lake, object: &ObjectInfo) -> Result<()> {
-        lines(lake, object, |action| self.take(&object.location, action))
+    /// Takes commits, newest first. Small ones are asked for many at a time.
+    pub(crate) fn commits(&mut self, commits: &[ObjectInfo]) -> Result<()> {
+        let lake = self.lake;
+        for batch in commits.rchunks(BATCH_COMMITS) {
+            let mut held = Vec::with_capacity(batch.len());
+            let mut asked = Vec::new();
+            for commit in batch {
+                let bytes = (self.held)(commit)?;
+                if bytes.is_none() && commit.size <= SMALL_OBJECT {
+                    asked.push(commit.location.clone());
+                }
+                held.push(bytes);
+            }
+            let mut read = lake.read_many(&asked, SMALL_OBJECT);
+            for (commit, held) in batch.iter().zip(held).rev() {
+                let place = &commit.location;
+                let take = |action| self.take(place, action);
+                match held {
+                    Some(bytes) => lines(place, &mut Parts::Held(&bytes), take)?,
+                    None if commit.size <= SMALL_OBJECT => match read.pop() {
+                        Some(bytes) => lines(place, &mut Parts::Held(&bytes?), take)?,
+                        None => return Err(Error::malformed(place, "it was not read")),
+                    },
+                    None => far_lines(lake, commit, take)?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes the checkpoint that everything before is summed up in, and its sidecars.
-    pub(crate) fn checkpoint(&mut self, lake: &Lake, checkpoint: &Checkpoint) -> Result<()> {
+    pub(crate) fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let lake = self.lake;
+        for sidecar in self.parts(checkpoint, Wanted::All)? {
+            let file = self.sidecar(&sidecar, false)?;
+            if let Some(object) = &file.object {
+                let place = &object.location;
+                let mut take = |action| self.take(place, action);
+                checkpoint::read(lake, object, Wanted::All, &mut take)?;
+            }
+            self.sidecars.push(file);
+        }
+        Ok(())
+    }
+
+    /// Takes what older versions need besides: files of older commits, and of the oldest checkpoint
+    /// where commits do not reach back to the first one. What is gone, no reader has any more.
+    pub(crate) fn older(&mut self, older: &Older) -> Result<()> {
+        let lake = self.lake;
+        self.summed_up = true;
+        self.commits(&older.commits)?;
+        for (number, checkpoint) in older.checkpoints.iter().enumerate() {
+            let first = number == 0 && !older.whole;
+            let wanted = if first { Wanted::All } else { Wanted::Sidecars };
+            for sidecar in self.parts(checkpoint, wanted)? {
+                let file = match self.sidecar(&sidecar, true) {
+                    Err(Error::NotFound { .. }) => continue,
+                    file => file?,
+                };
+                if let (true, Some(object)) = (first, &file.object) {
+                    let place = &object.location;
+                    let mut take = |action| self.take(place, action);
+                    checkpoint::read(lake, object, Wanted::All, &mut take)?;
+                }
+                self.sidecars.push(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the actions of a checkpoint's own files, and gives its sidecars.
+    fn parts(&mut self, checkpoint: &Checkpoint, wanted: Wanted) -> Result<Vec<Sidecar>> {
+        let lake = self.lake;
         let mut sidecars = Vec::new();
         for part in &checkpoint.parts {
             let place = &part.location;
@@ -63,23 +152,21 @@ impl<'t> Replay<'t> {
                     Ok(())
                 }
                 Action::Sidecar(_) => Err(Error::malformed(place, "it has too many sidecars")),
+                _ if wanted == Wanted::Sidecars => Ok(()),
                 action => self.take(place, action),
             };
             match place.path().ends_with(".json") {
-                true => lines(lake, part, take)?,
-                false => checkpoint::read(lake, part, &mut take)?,
+                true => far_lines(lake, part, take)?,
+                false => checkpoint::read(lake, part, wanted, &mut take)?,
             }
         }
-        for sidecar in sidecars {
-            self.sidecar(lake, &sidecar)?;
-        }
-        Ok(())
+        Ok(sidecars)
     }
 
-    fn sidecar(&mut self, lake: &Lake, sidecar: &Sidecar) -> Result<()> {
+    fn sidecar(&self, sidecar: &Sidecar, optional: bool) -> Result<TableFile> {
         let directory = self.table.join(&format!("{LOG}/_sidecars"))?;
         let place = resolve(&directory, &sidecar.path)?;
-        let object = lake.head(&place)?;
+        let object = self.lake.head(&place)?;
         let said = sidecar
             .size_in_bytes
             .and_then(|size| u64::try_from(size).ok());
@@ -87,18 +174,16 @@ impl<'t> Replay<'t> {
             let reason = format!("it has {} bytes, and not what the log says", object.size);
             return Err(Error::malformed(&place, reason));
         }
-        checkpoint::read(lake, &object, &mut |action| self.take(&place, action))?;
-        self.sidecars.push(TableFile {
+        Ok(TableFile {
             location: place,
             kind: FileKind::Checkpoint,
             size: Some(object.size),
             rows: None,
             deleted_rows: 0,
-            optional: false,
+            optional,
             object: Some(object),
             content: None,
-        });
-        Ok(())
+        })
     }
 
     fn take(&mut self, from: &Location, action: Action) -> Result<()> {
@@ -106,8 +191,10 @@ impl<'t> Replay<'t> {
             Action::Add(add) => {
                 let vector = add.deletion_vector.as_ref();
                 let vector = vector.map(action::Vector::id);
-                if self.decide(from, &add.path, vector.as_deref())? {
-                    self.add(from, add)?;
+                let first = self.decide(from, &add.path, vector.as_deref())?;
+                let live = first && !self.summed_up;
+                if live || self.options.history {
+                    self.add(from, add, live)?;
                 }
             }
             Action::Remove(remove) => {
@@ -115,7 +202,7 @@ impl<'t> Replay<'t> {
                 let vector = vector.map(action::Vector::id);
                 self.decide(from, &remove.path, vector.as_deref())?;
             }
-            Action::Change(change) if self.change_data => {
+            Action::Change(change) if self.options.change_data => {
                 self.push(
                     from,
                     TableFile {
@@ -160,52 +247,54 @@ impl<'t> Replay<'t> {
         }))
     }
 
-    fn add(&mut self, from: &Location, add: Add) -> Result<()> {
+    fn add(&mut self, from: &Location, add: Add, live: bool) -> Result<()> {
         let mut deleted_rows = 0;
+        let kind = |kind| if live { kind } else { FileKind::History };
         if let Some(vector) = &add.deletion_vector {
             let cardinality = vector.cardinality.unwrap_or(0);
             deleted_rows = u64::try_from(cardinality).unwrap_or(0);
             if let Some(location) = vector_file(self.table, vector)? {
-                self.push(
-                    from,
-                    TableFile {
-                        location,
-                        kind: FileKind::Deletes,
-                        // What the log says is the length of one of its vectors.
-                        size: None,
-                        rows: None,
-                        deleted_rows: 0,
-                        optional: false,
-                        object: None,
-                        content: None,
-                    },
-                )?;
+                let file = TableFile {
+                    location,
+                    kind: kind(FileKind::Deletes),
+                    // What the log says is the length of one of its vectors.
+                    size: None,
+                    rows: None,
+                    deleted_rows: 0,
+                    optional: !live,
+                    object: None,
+                    content: None,
+                };
+                self.push(from, file)?;
             }
         }
-        self.push(
-            from,
-            TableFile {
-                location: resolve(self.table, &add.path)?,
-                kind: FileKind::Data,
-                size: add.size.and_then(|size| u64::try_from(size).ok()),
-                rows: add.stats.as_deref().and_then(action::rows),
-                deleted_rows,
-                optional: false,
-                object: None,
-                content: None,
-            },
-        )
+        let file = TableFile {
+            location: resolve(self.table, &add.path)?,
+            kind: kind(FileKind::Data),
+            size: add.size.and_then(|size| u64::try_from(size).ok()),
+            rows: add.stats.as_deref().and_then(action::rows),
+            deleted_rows,
+            optional: !live,
+            object: None,
+            content: None,
+        };
+        self.push(from, file)
     }
 
     fn push(&mut self, from: &Location, file: TableFile) -> Result<()> {
-        if self.files.len() >= FILES_MAX {
+        if self.files.len() + self.history.len() >= FILES_MAX {
             return Err(Error::malformed(from, "the table has too many files"));
         }
-        self.files.push(file);
+        match file.kind {
+            FileKind::History => self.history.push(file),
+            _ => self.files.push(file),
+        }
         Ok(())
     }
 
-    pub(crate) fn finish(self, table: &str) -> Result<State> {
+    pub(crate) fn finish(mut self, table: &str) -> Result<State> {
+        // A file that is live, too, is met as that first.
+        self.files.append(&mut self.history);
         let missing = |what| Error::malformed(table, format!("its log has no {what}"));
         Ok(State {
             protocol: self.protocol.ok_or_else(|| missing("protocol"))?,
@@ -216,17 +305,45 @@ impl<'t> Replay<'t> {
     }
 }
 
-/// Reads the actions of a file, a line each.
-fn lines(
+/// A file of lines, part by part.
+enum Parts<'p> {
+    Held(&'p [u8]),
+    Far(LakeReader),
+}
+
+impl Parts<'_> {
+    /// The next bytes; none at the end.
+    fn next(&mut self) -> Result<Bytes> {
+        match self {
+            Self::Held(bytes) => Ok(Bytes::copy_from_slice(std::mem::take(bytes))),
+            Self::Far(reader) => reader.next_part(),
+        }
+    }
+}
+
+/// Reads the actions of an object part by part.
+fn far_lines(
     lake: &Lake,
     object: &ObjectInfo,
-    mut take: impl FnMut(Action) -> Result<()>,
+    take: impl FnMut(Action) -> Result<()>,
 ) -> Result<()> {
     let place = &object.location;
     if object.size > CHECKPOINT_MAX {
         return Err(Error::malformed(place, "it is too large"));
     }
-    let mut reader = lake.reader(place, object.size);
+    lines(
+        place,
+        &mut Parts::Far(lake.reader(place, object.size)),
+        take,
+    )
+}
+
+/// Reads the actions of a file, a line each.
+fn lines(
+    place: &Location,
+    parts: &mut Parts<'_>,
+    mut take: impl FnMut(Action) -> Result<()>,
+) -> Result<()> {
     let (mut line, mut number) = (Vec::new(), 0_u64);
     let mut decode = |line: &[u8]| {
         number += 1;
@@ -239,7 +356,7 @@ fn lines(
         action.map_or(Ok(()), &mut take)
     };
     loop {
-        let part = reader.next_part()?;
+        let part = parts.next()?;
         if part.is_empty() {
             return decode(&line);
         }

@@ -1,11 +1,10 @@
 //! Several files at once, large ones one at a time, the first failure ends all.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::limits::{LARGE, WORKERS};
-use super::{Error, Result};
 
 /// Lets one large file in at a time.
 #[derive(Debug, Default)]
@@ -22,25 +21,20 @@ impl Gate {
 }
 
 /// Does the work of every item on some threads. The error is that of the item that failed first.
-pub(super) fn each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+pub(crate) fn each<T: Sync, E: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
+    let failure: Mutex<Option<E>> = Mutex::new(None);
+    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
     let run = || {
-        while !stop.load(Ordering::Relaxed) {
+        while failed().is_none() {
             let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 return;
             };
             if let Err(error) = work(item) {
-                stop.store(true, Ordering::Relaxed);
-                let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                // Others may fail because this one did.
-                if first
-                    .as_ref()
-                    .is_none_or(|first| matches!(first, Error::Stopped))
-                {
-                    *first = Some(error);
-                }
+                failed().get_or_insert(error);
             }
         }
     };

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use super::limits::LOCATION_MAX;
 use super::{Error, Result};
+use crate::location::Location;
+use crate::record::outside_path;
 
 /// A location in the spelling by which it is compared. Engines write `file:/a`, `file:///a` and `/a` for one
 /// place, and `s3`, `s3a` and `s3n` for one store, even within one table.
@@ -56,6 +58,8 @@ struct Pair {
 #[derive(Debug, Clone)]
 pub struct Prefixes {
     pairs: Vec<Pair>,
+    /// Where what no prefix covers goes.
+    rest: Option<String>,
 }
 
 impl Prefixes {
@@ -92,12 +96,22 @@ impl Prefixes {
             });
         }
         read.sort_by_key(|pair| std::cmp::Reverse(pair.from.len()));
-        Ok(Self { pairs: read })
+        Ok(Self {
+            pairs: read,
+            rest: None,
+        })
+    }
+
+    /// Moves what no prefix covers below `place`, to `outside/<scheme>/<bucket or ->/<path>` there.
+    #[must_use]
+    pub fn with_rest(mut self, place: &str) -> Self {
+        self.rest = Some(place.trim_end_matches('/').to_owned());
+        self
     }
 
     /// Whether nothing moves.
     pub fn is_identity(&self) -> bool {
-        self.pairs.iter().all(|pair| pair.stays)
+        self.rest.is_none() && self.pairs.iter().all(|pair| pair.stays)
     }
 
     /// What a location becomes; none when no prefix covers it.
@@ -107,7 +121,10 @@ impl Prefixes {
             let rest = place.strip_prefix(pair.from.as_str());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let pair = self.pairs.iter().find(covers)?;
+        let Some(pair) = self.pairs.iter().find(covers) else {
+            let outside = outside_path(&Location::parse(path).ok()?);
+            return Some(Cow::Owned(format!("{}/{outside}", self.rest.as_ref()?)));
+        };
         if pair.stays {
             return Some(Cow::Borrowed(path));
         }
@@ -174,6 +191,24 @@ mod tests {
         };
         assert!(identity(&pairs[..1]));
         assert!(!identity(&pairs));
+    }
+
+    #[test]
+    fn the_rest_goes_where_a_snapshot_has_it() {
+        let prefixes = Prefixes::new([("s3a://b/t", "/z")]).expect("prefixes");
+        let prefixes = prefixes.with_rest("/z/");
+        let becomes = |path: &str| prefixes.get(path).map(Cow::into_owned);
+        assert_eq!(becomes("s3://b/t/x").as_deref(), Some("/z/x"));
+        assert_eq!(
+            becomes("s3a://b/u/x").as_deref(),
+            Some("/z/outside/s3/b/u/x")
+        );
+        assert_eq!(
+            becomes("file:///a/x/").as_deref(),
+            Some("/z/outside/file/-/a/x")
+        );
+        assert_eq!(becomes("hdfs://h/a"), None);
+        assert!(!prefixes.is_identity());
     }
 
     #[test]

@@ -35,20 +35,31 @@ impl TableUuid {
     pub fn random() -> Result<Self> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|_| Error::Random)?;
-        // What tells that the rest is random.
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        let mut text = String::with_capacity(36);
-        for (place, byte) in bytes.iter().enumerate() {
-            if matches!(place, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            for digit in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
-            }
-        }
-        Ok(Self::New(text))
+        Ok(Self::New(uuid_text(bytes, 4)))
     }
+
+    /// The identity that a copy of a table has at a place: the same whenever it is made there.
+    #[must_use]
+    pub fn of_copy(metadata: &Metadata, place: &str) -> Self {
+        let uuid = metadata.table_uuid().unwrap_or_default();
+        Self::New(super::engine::uuid_of(&["copy", uuid, place]))
+    }
+}
+
+/// Bytes as a UUID of a version: 4 says that they are random, 8 that they are of our own making.
+pub(super) fn uuid_text(mut bytes: [u8; 16], version: u8) -> String {
+    bytes[6] = bytes[6] & 0x0f | version << 4;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (place, byte) in bytes.iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
+    text
 }
 
 /// How a table moves.

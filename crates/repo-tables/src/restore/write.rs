@@ -74,6 +74,7 @@ impl Job {
         progress.finish();
         Ok(RestoredTable {
             target: self.target.clone(),
+            metadata_location: None,
             files: files as u64,
             bytes_written: done.written.into_inner(),
             bytes_kept: done.kept.into_inner(),

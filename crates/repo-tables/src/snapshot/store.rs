@@ -1,7 +1,8 @@
 //! Stores the files of one pinned table, and the records that describe them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
 use repo_core::{Entry, EntryType, Timestamp};
 
@@ -21,10 +22,10 @@ use crate::record::{
 use crate::table::{Table, TableFile};
 
 /// What the base has of a table.
-struct Base {
-    record: TableRecord,
+pub(super) struct Base {
+    pub(super) record: TableRecord,
     /// By URL.
-    files: HashMap<String, FileRecord>,
+    pub(super) files: HashMap<String, FileRecord>,
 }
 
 /// A file to store.
@@ -48,10 +49,12 @@ impl Taking<'_> {
                 changed.push(item);
             }
         }
-        self.read(table, changed)?;
+        let gone = self.read(table, changed)?;
+        records.retain(|record| !gone.contains(&format!("{root}/{}", record.path)));
         records.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let old = base.as_ref().map(|base| (&base.record, &base.files));
-        let described = describe(&found.name, &found.path, table, &records, old);
+        let mut described = describe(&found.name, &found.path, table, &records, old);
+        described.parts = self.parts();
         let time = version_time(table);
         let mut lines = Vec::new();
         for record in &records {
@@ -66,7 +69,7 @@ impl Taking<'_> {
     }
 
     /// What the base says of the table of this name.
-    fn base(&self, name: &str, root: &str) -> Result<Option<Base>> {
+    pub(super) fn base(&self, name: &str, root: &str) -> Result<Option<Base>> {
         let read = |file: &str, max: u64| -> Result<Option<Vec<u8>>> {
             let path = format!("{root}/{file}");
             let Some(entry) = self.builder.before(path.as_bytes())? else {
@@ -92,13 +95,15 @@ impl Taking<'_> {
 
     /// Where each file goes, and what its store says of it.
     fn items<'f>(&self, root: &str, table: &'f Table) -> Result<Vec<Item<'f>>> {
-        let mut known = self.objects(table)?;
+        let (mut known, all) = self.objects(table)?;
         let mut items = Vec::with_capacity(table.files.len());
         let mut unknown = Vec::new();
         for file in &table.files {
             let object = file.object.clone().or_else(|| generated(table, file));
             match object.or_else(|| known.remove(&file.location)) {
                 Some(object) => items.push(item(root, table, file, object)),
+                // A listing to the end shows all there is of what may be gone.
+                None if all && file.optional && inside(table, file) => {}
                 None => unknown.push(file),
             }
         }
@@ -119,32 +124,66 @@ impl Taking<'_> {
         Ok(items)
     }
 
-    /// What a listing of the table says of its files; nothing when they are few. What it does not show
-    /// is asked for by name, and so is the rest when the table holds very much that nobody refers to.
-    fn objects(&self, table: &Table) -> Result<HashMap<Location, ObjectInfo>> {
+    /// What listings say of a table's files, of its own directory and of each other place that many are
+    /// in, and whether that of its own went to the end; nothing when they are few. What those do not show
+    /// is asked for by name.
+    fn objects(&self, table: &Table) -> Result<(HashMap<Location, ObjectInfo>, bool)> {
+        let mut places: BTreeMap<(&str, &str), Vec<&Location>> = BTreeMap::new();
+        let mut own = Vec::new();
+        for file in &table.files {
+            let place = &file.location;
+            if file.object.is_some() || file.content.is_some() {
+                continue;
+            }
+            if inside(table, file) {
+                own.push(place);
+            } else {
+                let of_store = places.entry((place.scheme(), place.authority()));
+                of_store.or_default().push(place);
+            }
+        }
         let mut found = HashMap::new();
-        let asked = table.files.iter().filter(|file| {
-            file.object.is_none()
-                && file.content.is_none()
-                && table.location.relative(&file.location).is_some()
-        });
-        let mut wanted: HashSet<&Location> = asked.map(|file| &file.location).collect();
+        let all = self.listed(&table.location, own, &mut found)?;
+        for outside in places.into_values() {
+            // The whole of a disk is not listed; asking there costs little.
+            let directory = Location::common(&outside);
+            let directory = directory.filter(|it| it.local().is_none() || !it.path().is_empty());
+            if let Some(directory) = directory {
+                self.listed(&directory, outside, &mut found)?;
+            }
+        }
+        Ok((found, all))
+    }
+
+    /// Looks for files in a listing, which is given up when it shows very much that nobody refers to.
+    /// Whether it went to the end.
+    fn listed(
+        &self,
+        directory: &Location,
+        wanted: Vec<&Location>,
+        found: &mut HashMap<Location, ObjectInfo>,
+    ) -> Result<bool> {
+        let mut wanted: HashSet<&Location> = wanted.into_iter().collect();
         if wanted.len() <= HEADS_MAX {
-            return Ok(found);
+            return Ok(false);
         }
         // A request for one object costs what a request for the names of a thousand does.
         let mut left = wanted.len().saturating_mul(1000);
-        self.lake.list(&table.location, None, |object| {
+        let mut all = true;
+        self.lake.list(directory, None, |object| {
             if wanted.remove(&object.location) {
                 found.insert(object.location.clone(), object);
             }
             left -= 1;
             match wanted.is_empty() || left == 0 || self.builder.cancelled() {
-                true => ControlFlow::Break(()),
+                true => {
+                    all = false;
+                    ControlFlow::Break(())
+                }
                 false => ControlFlow::Continue(()),
             }
         })?;
-        Ok(found)
+        Ok(all)
     }
 
     /// Takes a file from the base, when it is known to be the same.
@@ -165,8 +204,9 @@ impl Taking<'_> {
         }
     }
 
-    /// Reads what is new: small objects of a distant store many at once, others one by one.
-    fn read(&self, table: &Table, items: Vec<Item<'_>>) -> Result<()> {
+    /// Reads what is new: small objects of a distant store many at once, others one by one. Gives the
+    /// paths of those that were gone and may be.
+    fn read(&self, table: &Table, items: Vec<Item<'_>>) -> Result<HashSet<String>> {
         let mut batches: Vec<Vec<Item<'_>>> = Vec::new();
         let mut room = (0, 0);
         for item in items {
@@ -188,11 +228,29 @@ impl Taking<'_> {
                 }
             }
         }
+        let gone = Mutex::new(HashSet::new());
+        let missing = |item: &Item<'_>| {
+            let mut gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+            gone.insert(item.path.clone());
+        };
         self.builder
-            .each(batches, |batch| self.batch(table, &batch))
+            .each(batches, |batch| self.batch(table, &batch, &missing))?;
+        Ok(gone.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn batch(&self, table: &Table, batch: &[Item<'_>]) -> Result<()> {
+    fn batch(
+        &self,
+        table: &Table,
+        batch: &[Item<'_>],
+        missing: &(dyn Fn(&Item<'_>) + Sync),
+    ) -> Result<()> {
+        let one = |item: &Item<'_>, content| match self.one(table, item, content) {
+            Err(Error::Vanished { .. }) if item.file.optional => {
+                missing(item);
+                Ok(())
+            }
+            stored => stored,
+        };
         if self.builder.cancelled() {
             return Err(Error::cancelled());
         }
@@ -202,7 +260,7 @@ impl Taking<'_> {
                 Some(bytes) => Ok(Content::held(place, bytes.clone())),
                 None => Content::open(self.lake, place, item.object.size),
             };
-            return self.one(table, item, content);
+            return one(item, content);
         }
         let places: Vec<_> = batch
             .iter()
@@ -211,7 +269,7 @@ impl Taking<'_> {
         let read = self.lake.read_many(&places, SMALL_OBJECT);
         for (item, bytes) in batch.iter().zip(read) {
             let content = bytes.map(|bytes| Content::held(&item.object.location, bytes));
-            self.one(table, item, content)?;
+            one(item, content)?;
         }
         Ok(())
     }
@@ -261,6 +319,10 @@ impl Taking<'_> {
             .store(path.as_bytes(), entry, &mut source, before.as_ref())?;
         Ok(())
     }
+}
+
+fn inside(table: &Table, file: &TableFile) -> bool {
+    table.location.relative(&file.location).is_some()
 }
 
 fn item<'f>(root: &str, table: &Table, file: &'f TableFile, object: ObjectInfo) -> Item<'f> {

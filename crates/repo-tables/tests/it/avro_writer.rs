@@ -2,6 +2,9 @@
 
 use std::io::Write as _;
 
+/// A block of an array or a map: whether its size is given, and items, with a key if it is a map.
+pub(crate) type Block = (bool, Vec<(Option<String>, Value)>);
+
 /// A value, its type known from the schema it is written with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
@@ -11,10 +14,10 @@ pub(crate) enum Value {
     Double(f64),
     Text(Vec<u8>),
     Fixed(Vec<u8>),
-    Union(usize, Box<Value>),
-    Record(Vec<Value>),
-    /// Blocks: whether their size is given, and items, with a key if it is a map.
-    Blocks(Vec<(bool, Vec<(Option<String>, Value)>)>),
+    Union(usize, Box<Self>),
+    Record(Vec<Self>),
+    /// An array or a map.
+    Blocks(Vec<Block>),
 }
 
 impl Value {
@@ -76,12 +79,14 @@ impl Value {
 }
 
 pub(crate) fn put_long(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
+        let [low, ..] = rest.to_le_bytes();
+        out.push(low | 0x80);
         rest >>= 7;
     }
-    out.push(rest as u8);
+    let [low, ..] = rest.to_le_bytes();
+    out.push(low);
 }
 
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -145,6 +150,6 @@ fn compress(codec: &str, data: &[u8]) -> Vec<u8> {
             out
         }
         "zstandard" => zstd::bulk::compress(data, 1).expect("zstd"),
-        other => panic!("no codec {other}"),
+        other => unreachable!("no codec {other}"),
     }
 }

@@ -1,16 +1,13 @@
 //! What a log says: live files, checkpoints of all kinds, paths, and what is refused.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::parser::parse_message_type;
 use repo_tables::{At, DeltaOptions, FileKind, Result, Table, pin_delta};
 use serde_json::{Value, json};
 
-use crate::fixture::{Bucket, SCHEMA, add, blocking, metadata, place, protocol, remove};
+use crate::checkpoints::checkpoint;
+use crate::fixture::{Bucket, add, blocking, metadata, place, protocol, remove};
 
 async fn pin(bucket: &Bucket, at: At) -> Result<Table> {
     pin_with(bucket, at, DeltaOptions::default()).await
@@ -161,7 +158,10 @@ async fn change_data_is_taken_when_asked_for() {
         .await;
     let table = pin(&bucket, At::Newest).await.unwrap();
     assert_eq!(files(&table, FileKind::Changes), set(&[]));
-    let options = DeltaOptions { change_data: true };
+    let options = DeltaOptions {
+        change_data: true,
+        history: false,
+    };
     let table = pin_with(&bucket, At::Newest, options).await.unwrap();
     assert_eq!(files(&table, FileKind::Changes), set(&["_change_data/x"]));
 }
@@ -221,207 +221,76 @@ async fn a_broken_log_is_told_by_its_file() {
     refused(&bucket, "it cannot be read as Parquet").await;
 }
 
-/// A checkpoint with these adds; of a table when it says so, or with sidecars.
-fn checkpoint(paths: &[&str], whole: bool, sidecars: &[(&str, i64)]) -> Vec<u8> {
-    let schema = "message m {
-        optional group add { required binary path (UTF8); required int64 size;
-            optional binary stats (UTF8); }
-        optional group metaData { required binary id (UTF8); required binary schemaString (UTF8); }
-        optional group protocol { required int64 minReaderVersion;
-            optional group readerFeatures (LIST) { repeated group list { optional binary element (UTF8); } } }
-        optional group sidecar { required binary path (UTF8); required int64 sizeInBytes; } }";
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut file = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
-    let mut group = file.next_row_group().unwrap();
-    let rows = paths.len() + sidecars.len() + usize::from(whole);
-    let text = |values: &[&str]| -> Vec<ByteArray> {
-        values.iter().map(|value| ByteArray::from(*value)).collect()
-    };
-    // Rows: adds, then sidecars, then one with the table and its protocol.
-    let level = |first: usize, count: usize, level: i16| -> Vec<i16> {
-        (0..rows)
-            .map(|row| {
-                if (first..first + count).contains(&row) {
-                    level
-                } else {
-                    0
-                }
-            })
-            .collect()
-    };
-    let (adds, sides) = (paths.len(), sidecars.len());
-    let numbers =
-        |values: Vec<i64>,
-         levels: Vec<i16>,
-         group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, Vec<u8>>| {
-            let mut column = group.next_column().unwrap().unwrap();
-            column
-                .typed::<Int64Type>()
-                .write_batch(&values, Some(&levels), None)
-                .unwrap();
-            column.close().unwrap();
-        };
-    let texts =
-        |values: Vec<ByteArray>,
-         levels: Vec<i16>,
-         repeated: Option<Vec<i16>>,
-         group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, Vec<u8>>| {
-            let mut column = group.next_column().unwrap().unwrap();
-            column
-                .typed::<ByteArrayType>()
-                .write_batch(&values, Some(&levels), repeated.as_deref())
-                .unwrap();
-            column.close().unwrap();
-        };
-    texts(text(paths), level(0, adds, 1), None, &mut group);
-    numbers(vec![5; adds], level(0, adds, 1), &mut group);
-    texts(
-        text(&vec!["{\"numRecords\":10}"; adds]),
-        level(0, adds, 2),
-        None,
-        &mut group,
-    );
-    let table = usize::from(whole);
-    texts(
-        text(&["m"][..table]),
-        level(adds + sides, table, 1),
-        None,
-        &mut group,
-    );
-    texts(
-        text(&[SCHEMA][..table]),
-        level(adds + sides, table, 1),
-        None,
-        &mut group,
-    );
-    numbers(vec![3; table], level(adds + sides, table, 1), &mut group);
-    // The last row has two features.
-    let mut levels = level(adds + sides, table, 4);
-    let mut repeated = vec![0; rows];
-    let features = ["v2Checkpoint", "deletionVectors"];
-    if whole {
-        levels.push(4);
-        repeated.push(1);
-    }
-    texts(
-        text(&features[..2 * table]),
-        levels,
-        Some(repeated),
-        &mut group,
-    );
-    texts(
-        text(&sidecars.iter().map(|(path, _)| *path).collect::<Vec<_>>()),
-        level(adds, sides, 1),
-        None,
-        &mut group,
-    );
-    numbers(
-        sidecars.iter().map(|(_, size)| *size).collect(),
-        level(adds, sides, 1),
-        &mut group,
-    );
-    group.close().unwrap();
-    file.into_inner().unwrap()
+/// Files of a checkpoint, and how many the table then has.
+type Kind = (Vec<(String, Vec<u8>)>, usize);
+
+/// The same checkpoint of version 3 in all its kinds.
+fn kinds(sides: &[(&str, i64)]) -> Vec<Kind> {
+    let name = |rest: &str| format!("t/_delta_log/{:020}.checkpoint.{rest}", 3);
+    let uuid = "80a083e8-7026-4e79-81be-64bd76c43a11";
+    let mut lines = vec![
+        json!({"checkpointMetadata": {"version": 3}}),
+        protocol(),
+        metadata("m"),
+    ];
+    lines.extend(sides.iter().map(|(path, size)| {
+        json!({"sidecar": {"path": path, "sizeInBytes": size, "modificationTime": 1}})
+    }));
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let part = |number: u32| name(&format!("{number:010}.0000000002.parquet"));
+    let whole = checkpoint(&["a", "b"], true, &[]);
+    let parts = [
+        checkpoint(&["a"], true, &[]),
+        checkpoint(&["b"], false, &[]),
+    ];
+    let [one, other] = parts;
+    let named = checkpoint(&[], true, sides);
+    vec![
+        (vec![(name("parquet"), whole)], 1),
+        (vec![(part(1), one), (part(2), other)], 2),
+        (vec![(name("parquet"), named.clone())], 3),
+        (vec![(name(&format!("{uuid}.parquet")), named)], 3),
+        (
+            vec![(name(&format!("{uuid}.json")), lines.join("\n").into_bytes())],
+            3,
+        ),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_of_all_kinds_say_the_same() {
-    let side = checkpoint(&["a"], false, &[]);
     let sides = [
-        ("s1.parquet", i64::try_from(side.len()).unwrap()),
-        (
-            "s2.parquet",
-            i64::try_from(checkpoint(&["b"], false, &[]).len()).unwrap(),
-        ),
+        ("s1.parquet", checkpoint(&["a"], false, &[])),
+        ("s2.parquet", checkpoint(&["b"], false, &[])),
     ];
-    let lines = |sidecars: &[(&str, i64)]| {
-        let mut lines = vec![
-            json!({"checkpointMetadata": {"version": 3}}),
-            protocol(),
-            metadata("m"),
-        ];
-        lines.extend(sidecars.iter().map(|(path, size)| json!({"sidecar": {"path": path, "sizeInBytes": size, "modificationTime": 1}})));
-        lines
-            .iter()
-            .map(Value::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
-            .into_bytes()
-    };
-    let name = |rest: &str| format!("t/_delta_log/{:020}.checkpoint.{rest}", 3);
-    let uuid = "80a083e8-7026-4e79-81be-64bd76c43a11";
-    let kinds: Vec<(Vec<(String, Vec<u8>)>, usize)> = vec![
-        (
-            vec![(name("parquet"), checkpoint(&["a", "b"], true, &[]))],
-            1,
-        ),
-        (
-            vec![
-                (
-                    name("0000000001.0000000002.parquet"),
-                    checkpoint(&["a"], true, &[]),
-                ),
-                (
-                    name("0000000002.0000000002.parquet"),
-                    checkpoint(&["b"], false, &[]),
-                ),
-            ],
-            2,
-        ),
-        (
-            vec![(
-                name(&format!("{uuid}.parquet")),
-                checkpoint(&[], true, &sides),
-            )],
-            3,
-        ),
-        (vec![(name(&format!("{uuid}.json")), lines(&sides))], 3),
-    ];
-    for (parts, count) in kinds {
+    let sizes = sides
+        .each_ref()
+        .map(|(name, bytes)| (*name, i64::try_from(bytes.len()).unwrap()));
+    for (parts, count) in kinds(&sizes) {
         let bucket = Bucket::new();
-        bucket
-            .put("t/_delta_log/_sidecars/s1.parquet", side.clone())
-            .await;
-        bucket
-            .put(
-                "t/_delta_log/_sidecars/s2.parquet",
-                checkpoint(&["b"], false, &[]),
-            )
-            .await;
+        for (name, bytes) in &sides {
+            let path = format!("t/_delta_log/_sidecars/{name}");
+            bucket.put(&path, bytes.clone()).await;
+        }
         // An incomplete checkpoint that is newer is none.
-        let partial = format!(
-            "t/_delta_log/{:020}.checkpoint.0000000001.0000000002.parquet",
-            4
-        );
-        bucket.put(&partial, side.clone()).await;
+        let partial = format!("{:020}.checkpoint.0000000001.0000000002.parquet", 4);
+        let partial = format!("t/_delta_log/{partial}");
+        bucket.put(&partial, sides[0].1.clone()).await;
         for (path, bytes) in parts {
             bucket.put(&path, bytes).await;
         }
         bucket.commit("t", 3, &[add("b", 5)]).await;
         bucket.commit("t", 4, &[remove("a"), add("c", 5)]).await;
-        bucket
-            .put(
-                "t/_delta_log/_last_checkpoint",
-                "{\"version\":3,\"size\":4}",
-            )
-            .await;
+        let hint = "t/_delta_log/_last_checkpoint";
+        bucket.put(hint, "{\"version\":3,\"size\":4}").await;
         let table = pin(&bucket, At::Newest).await.unwrap();
         assert_eq!(files(&table, FileKind::Data), set(&["b", "c"]));
         assert_eq!(files(&table, FileKind::Checkpoint).len(), count);
-        assert_eq!(
-            files(&table, FileKind::Commit).len(),
-            2,
-            "its own commit is kept"
-        );
+        // Its own commit is kept.
+        assert_eq!(files(&table, FileKind::Commit).len(), 2);
         assert_eq!((table.version, table.rows), (4, Some(20)));
         // A hint past the end is passed over.
-        bucket
-            .put(
-                "t/_delta_log/_last_checkpoint",
-                "{\"version\":9,\"size\":4}",
-            )
-            .await;
+        bucket.put(hint, "{\"version\":9,\"size\":4}").await;
         assert_eq!(pin(&bucket, At::Newest).await.unwrap().version, 4);
     }
 }

@@ -1,10 +1,13 @@
 //! Tests of tables against their formats and their readers, in one binary. Some tables are made by hand,
 //! so that every corner of a log can be had.
 
+mod archive;
 mod avro;
 mod avro_writer;
 mod broken;
+mod checkpoints;
 mod fixture;
+mod history;
 mod log;
 mod meddling;
 mod moves;
@@ -12,6 +15,7 @@ mod place;
 mod readers;
 mod restore;
 mod scale;
+mod server;
 mod snapshot;
 mod table_writer;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use repo_tables::avro;
-use repo_tables::iceberg::{Error, Kind, Metadata, TableUuid};
+use repo_tables::iceberg::{Kind, Metadata, TableUuid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -230,49 +230,4 @@ fn there_and_back(lake: &Lake, name: &str) {
         .filter(|records| found.contains(records))
         .count();
     assert!(same >= manifests(&source), "{same} of {}", expected.len());
-}
-
-#[test]
-fn tables_of_spark_with_deletes_read_the_same_elsewhere() {
-    let lake = Lake::made_by("make-spark");
-    let names = ["mor_v2", "vectors_v3", "gzip_v2"];
-    let sources = names.map(|name| local(&lake.table(name)));
-    let before = both(&sources);
-    let by_spark = ["mor_v2", "vectors_v3", "gzip_v2", "avro_v2"];
-    let before_spark = python(&[&["spark", &lake.at("lake")], &by_spark[..]].concat());
-
-    let kinds: Vec<Kind> = names
-        .iter()
-        .flat_map(|name| needed(&lake.table(name)))
-        .map(|file| file.kind)
-        .collect();
-    for kind in [
-        Kind::PositionDeletes,
-        Kind::DeletionVectors,
-        Kind::Statistics,
-    ] {
-        assert!(kinds.contains(&kind), "no {kind}");
-    }
-    let orc = moved(
-        &lake.table("orc_v2"),
-        &[(&lake.at("lake"), &lake.at("orc"))],
-        TableUuid::Keep,
-    );
-    assert!(matches!(orc, Err(Error::DeletesFormat { .. })));
-
-    let targets = names.map(|name| local(&lake.move_table(name)));
-    lake.move_table("avro_v2");
-    let there = lake.at("another place, far away");
-    for name in by_spark {
-        let hint = format!("db/{name}/metadata/version-hint.text");
-        fs::copy(
-            format!("{}/{hint}", lake.at("lake")),
-            format!("{there}/{hint}"),
-        )
-        .expect("a hint");
-    }
-    lake.hide();
-    assert_eq!(both(&targets), before);
-    let after_spark = python(&[&["spark", there.as_str()], &by_spark[..]].concat());
-    assert_eq!(after_spark, before_spark);
 }

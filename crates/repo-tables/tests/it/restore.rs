@@ -1,14 +1,16 @@
 //! Restores: to any store, last what leads to the rest, and nothing of others is overwritten.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::sync::Arc;
 
 use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use repo_core::{Quiet, Repository, SnapshotView};
 use repo_tables::{
     Error, Lake, Location, RestoredTable, Result, TableRestore, drill_table, export_table,
     read_tables,
 };
-use repo_testkit::{FaultStore, Verb};
+use repo_testkit::{AppendOnly, FaultStore, Verb};
 
 use crate::fixture::{Bucket, add, metadata, place, protocol, remove, repository, take, view};
 
@@ -30,7 +32,7 @@ async fn restore(
     job.run(lake, Arc::new(Quiet)).await
 }
 
-/// A snapshot of a table of two commits, of which one file is not live.
+/// A snapshot of a table of two commits; one of its files only the first version has.
 async fn saved(bucket: &Bucket) -> (Repository, SnapshotView) {
     bucket.table("t", 5).await;
     let more = bucket
@@ -69,14 +71,14 @@ async fn to_another_prefix_of_a_store_metadata_last() {
     let restored = restore(&repository, &view, &bucket.lake, &target, false)
         .await
         .unwrap();
-    assert_eq!((restored.files, restored.bytes_kept), (7, 0));
+    assert_eq!((restored.files, restored.bytes_kept), (8, 0));
     let puts = recording.paths(Verb::Put);
-    assert_eq!(puts.len(), 7);
+    assert_eq!(puts.len(), 8);
     let last = [
         "copy/t/_delta_log/00000000000000000000.json",
         "copy/t/_delta_log/00000000000000000001.json",
     ];
-    assert_eq!(puts[5..], last);
+    assert_eq!(puts[6..], last);
     assert_eq!(
         bucket.get("copy/t/p=a%20b/more.bin").await,
         bucket.get("t/p=a%20b/more.bin").await
@@ -216,7 +218,7 @@ async fn on_a_local_disk_a_table_appears_in_one_step() {
     let restored = restore(&repository, &view, &bucket.lake, &target, false)
         .await
         .unwrap();
-    assert_eq!(restored.files, 7);
+    assert_eq!(restored.files, 8);
     let names: Vec<_> = std::fs::read_dir(directory.path().join("db"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -242,6 +244,28 @@ async fn on_a_local_disk_a_table_appears_in_one_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_export_goes_where_nothing_can_be_changed() {
+    let bucket = Bucket::new();
+    let (repository, view) = saved(&bucket).await;
+    let table = read_tables(&view).await.unwrap().remove(0);
+    // Overwriting and deleting are refused there.
+    let worm = Bucket::over(Arc::new(AppendOnly::new(Arc::new(InMemory::new()))));
+    let to = place("worm");
+    let quiet = || Arc::new(Quiet);
+    let first = export_table(&view, &worm.lake, &table, &to, quiet());
+    assert_eq!(first.await.unwrap().files_added, 8);
+    let more = bucket.data("t", "later.bin", 100).await;
+    bucket.commit("t", 2, &[more]).await;
+    let taken = take(&repository, &bucket, "t").await.unwrap();
+    let later = crate::fixture::view(&repository, &taken);
+    for added in [2, 0] {
+        let next = export_table(&later, &worm.lake, &table, &to, quiet());
+        assert_eq!(next.await.unwrap().files_added, added);
+    }
+    assert_eq!(drill(&later, &worm.lake, &place("worm/t")).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_export_only_creates() {
     let store = Arc::new(FaultStore::in_memory());
     let bucket = Bucket::over(Arc::clone(&store) as Arc<dyn ObjectStore>);
@@ -252,7 +276,7 @@ async fn an_export_only_creates() {
         export_table(view, &bucket.lake, &table, &to, Arc::new(Quiet)).await
     };
     let first = export(&view).await.unwrap();
-    assert_eq!((first.files_added, first.files_there), (7, 0));
+    assert_eq!((first.files_added, first.files_there), (8, 0));
     assert_eq!(drill(&view, &bucket.lake, &place("worm/t")).await, [""; 0]);
     let described = bucket.get(first.manifest.path()).await;
     let described: serde_json::Value = serde_json::from_slice(&described).unwrap();
@@ -265,7 +289,7 @@ async fn an_export_only_creates() {
     let recording = store.recording();
     recording.clear();
     let second = export(&later).await.unwrap();
-    assert_eq!((second.files_added, second.files_there), (2, 7));
+    assert_eq!((second.files_added, second.files_there), (2, 8));
     assert_eq!(recording.count(Verb::Delete), 0);
     assert_eq!(recording.count(Verb::Put), 3, "two files and the manifest");
     assert_eq!(drill(&later, &bucket.lake, &place("worm/t")).await, [""; 0]);

@@ -109,6 +109,7 @@ impl Sink for Target {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "figures of a test that is run by hand")]
 fn measured<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let before = ALLOCATOR.allocated();
     let begun = clock();
@@ -125,7 +126,7 @@ fn measured<T>(what: &str, work: impl FnOnce() -> T) -> T {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it measures what is shown")]
-fn clock() -> Instant {
+pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 

@@ -271,7 +271,7 @@ fn vectors(path: &str) -> Vec<u8> {
 pub(crate) fn puffin(payload: &[u8], flags: u8) -> Vec<u8> {
     let mut out = b"PFA1a vectorPFA1".to_vec();
     out.extend_from_slice(payload);
-    out.extend_from_slice(&(payload.len() as i32).to_le_bytes());
+    out.extend_from_slice(&i32::try_from(payload.len()).expect("short").to_le_bytes());
     out.extend_from_slice(&[flags, 0, 0, 0]);
     out.extend_from_slice(b"PFA1");
     out

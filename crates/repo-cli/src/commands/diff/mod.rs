@@ -6,13 +6,14 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
-use repo_core::{Change, ChangeKind, EntryType};
+use repo_core::{Change, ChangeKind, EntryType, SnapshotView};
+use repo_tables::diff_tables;
 use tokio::runtime::Handle;
 
 use self::text::{Detail, Reader, TextChange, bar};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::message::{ChangeMessage, DiffSummary};
+use crate::message::{ChangeMessage, DiffSummary, TableDiffMessage};
 use crate::output::Output;
 use crate::select::{self, Filter};
 use crate::show;
@@ -23,7 +24,8 @@ const BAR_WIDTH: u64 = 40;
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Signs: + added, - removed, M content changed, U only metadata changed, T another type.")]
+Signs: + added, - removed, M content changed, U only metadata changed, T another type.
+Of two snapshots of tables it also says how each table differs.")]
 pub(crate) struct DiffArgs {
     /// Compare from this snapshot, an id or `latest`.
     #[arg(value_name = "FROM")]
@@ -73,6 +75,13 @@ pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit, Failu
     let totals = repository.diff(&from, &to, Box::new(visit)).await?;
     if let Some(failure) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(failure);
+    }
+    let holds_tables =
+        |view: &SnapshotView| view.snapshot().source.as_deref() == Some(repo_tables::KIND);
+    if holds_tables(&from) && holds_tables(&to) {
+        for diff in diff_tables(&from, &to).await? {
+            context.output.show(&TableDiffMessage { diff })?;
+        }
     }
     context.output.show(&DiffSummary {
         added: totals.added,

@@ -1,7 +1,7 @@
-//! `repo pg info`: snapshots of clusters, and which file of one is which table.
+//! `repo pg info`: snapshots of clusters and their archived WAL, and which file of one is which table.
 
 use clap::Args;
-use repo_core::Repository;
+use repo_core::{Repository, SnapshotView};
 use repo_postgres::{Description, KIND};
 
 use crate::context::Context;
@@ -87,19 +87,30 @@ async fn relations(
     filter: &Filter,
 ) -> Result<(), Failure> {
     let view = select::view(repository, name, filter)?;
-    let found = repo_postgres::relations(&view)
+    list_relations(context, &view, b"").await
+}
+
+/// Lists the relations of a snapshot whose first file is at `below` or below it.
+pub(crate) async fn list_relations(
+    context: &Context,
+    view: &SnapshotView,
+    below: &[u8],
+) -> Result<(), Failure> {
+    let found = repo_postgres::relations(view)
         .await
         .map_err(super::failure)?;
+    let wanted = found.iter().filter(|sized| {
+        let rest = sized.relation.path.as_bytes().strip_prefix(below);
+        rest.is_some_and(|rest| below.is_empty() || matches!(rest.first(), None | Some(b'/')))
+    });
+    let messages = wanted.map(RelationMessage::new);
     if context.output.is_json() {
-        for sized in &found {
-            context.output.message(&RelationMessage::new(sized))?;
+        for message in messages {
+            context.output.message(&message)?;
         }
         return Ok(());
     }
-    let rows: Vec<_> = found
-        .iter()
-        .map(|sized| RelationMessage::new(sized).row())
-        .collect();
+    let rows: Vec<_> = messages.map(|message| message.row()).collect();
     let heading = ["Database", "Schema", "Name", "Kind", "Size", "Path"];
     for line in show::table(&heading, &["Size"], &rows) {
         context.output.line(line)?;

@@ -5,13 +5,16 @@ mod chart;
 use std::path::PathBuf;
 
 use clap::Args;
-use repo_core::{Repository, Usage};
+use repo_core::{PathBytes, Repository, Snapshot, Usage};
 
 use self::chart::{Point, svg};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::file;
-use crate::message::{SnapshotUsageMessage, SourceUsageMessage, StatsMessage, UsageMessage};
+use crate::message::{
+    SnapshotUsageMessage, SourceUsageMessage, StatsMessage, TableUsageMessage, UsageMessage,
+};
+use crate::output::Output;
 use crate::show;
 
 /// Arguments of `stats`.
@@ -19,7 +22,7 @@ use crate::show;
 #[command(after_help = "\
 What only one snapshot needs is what `repo gc` can free once it is forgotten.")]
 pub(crate) struct StatsArgs {
-    /// Find out what is saved, and what each source and snapshot alone needs; reads all trees.
+    /// Find out what is saved, and what each source, table and snapshot alone needs; reads all trees.
     #[arg(short, long)]
     detail: bool,
     /// Draw growth over time into FILE.
@@ -47,7 +50,7 @@ pub(crate) async fn run(context: &Context, args: StatsArgs) -> Result<Exit, Fail
         index_bytes: stats.index_bytes,
     })?;
     if args.detail {
-        let usage = repository.usage(context.progress()).await?;
+        let usage = repository.usage(tables, context.progress()).await?;
         detail(context, &repository, &usage)?;
     }
     if let Some(path) = &args.svg {
@@ -74,59 +77,90 @@ fn points(repository: &Repository) -> Vec<Point> {
     snapshots.iter().map(point).collect()
 }
 
+/// The tables in snapshots of tables, which are counted one by one.
+fn tables(snapshot: &Snapshot) -> Option<&'static [u8]> {
+    let holds = snapshot.source.as_deref() == Some(repo_tables::KIND);
+    holds.then_some(repo_tables::TABLES.as_bytes())
+}
+
 fn detail(context: &Context, repository: &Repository, usage: &Usage) -> Result<(), Failure> {
     let output = &context.output;
     output.show(&UsageMessage::new(usage))?;
-    let known = repository.snapshots();
     if output.is_json() {
         for source in &usage.sources {
             output.message(&SourceUsageMessage::new(source))?;
+        }
+        for table in &usage.parts {
+            output.message(&TableUsageMessage::new(table))?;
         }
         for snapshot in &usage.snapshots {
             output.message(&SnapshotUsageMessage::new(snapshot))?;
         }
         return Ok(());
     }
-    let right = ["SNAPSHOTS", "FILES", "ALONE", "STORED"];
-    let rows: Vec<Vec<String>> = usage
-        .sources
-        .iter()
-        .map(|source| {
-            let paths: Vec<String> = source.paths.iter().map(|p| show::path(&p.0)).collect();
-            vec![
-                show::path(source.host.as_bytes()),
-                show::grouped(source.snapshots),
-                show::bytes(source.logical_bytes),
-                show::bytes(source.exclusive_bytes),
-                show::bytes(source.exclusive_stored),
-                paths.join(", "),
-            ]
-        })
-        .collect();
+    let sources = usage.sources.iter().map(|source| {
+        vec![
+            show::path(source.host.as_bytes()),
+            show::grouped(source.snapshots),
+            show::bytes(source.logical_bytes),
+            show::bytes(source.exclusive_bytes),
+            show::bytes(source.exclusive_stored),
+            paths(&source.paths),
+        ]
+    });
     let heading = ["HOST", "SNAPSHOTS", "FILES", "ALONE", "STORED", "PATHS"];
-    output.line("")?;
-    for line in show::table(&heading, &right, &rows) {
-        output.line(line)?;
-    }
-    let rows: Vec<Vec<String>> = usage
-        .snapshots
-        .iter()
-        .filter_map(|usage| {
-            let mut known = known.iter();
-            let found = known.find(|known| known.snapshot.id() == usage.id)?;
-            Some(vec![
-                show::short(&usage.id),
-                show::local_time(found.snapshot.time_ms),
-                show::path(found.snapshot.host.as_bytes()),
-                show::bytes(found.snapshot.stats.bytes),
-                show::bytes(usage.exclusive_bytes),
-                show::bytes(usage.exclusive_stored),
-            ])
-        })
-        .collect();
-    output.line("")?;
+    table(output, &heading, sources.collect())?;
+    let parts = usage.parts.iter().map(|part| {
+        vec![
+            show::path(&part.name),
+            show::grouped(part.snapshots),
+            show::bytes(part.logical_bytes),
+            show::bytes(part.exclusive_bytes),
+            show::bytes(part.exclusive_stored),
+            show::path(part.host.as_bytes()),
+            paths(&part.paths),
+        ]
+    });
+    let heading = [
+        "TABLE",
+        "SNAPSHOTS",
+        "FILES",
+        "ALONE",
+        "STORED",
+        "HOST",
+        "PATHS",
+    ];
+    table(output, &heading, parts.collect())?;
+    let known = repository.snapshots();
+    let snapshots = usage.snapshots.iter().filter_map(|usage| {
+        let mut known = known.iter();
+        let found = known.find(|known| known.snapshot.id() == usage.id)?;
+        Some(vec![
+            show::short(&usage.id),
+            show::local_time(found.snapshot.time_ms),
+            show::path(found.snapshot.host.as_bytes()),
+            show::bytes(found.snapshot.stats.bytes),
+            show::bytes(usage.exclusive_bytes),
+            show::bytes(usage.exclusive_stored),
+        ])
+    });
     let heading = ["ID", "TIME", "HOST", "FILES", "ALONE", "STORED"];
-    for line in show::table(&heading, &right, &rows) {
+    table(output, &heading, snapshots.collect())
+}
+
+fn paths(paths: &[PathBytes]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| show::path(&path.0)).collect();
+    paths.join(", ")
+}
+
+/// Writes a table after an empty line, and nothing when it has no rows.
+fn table(output: &Output, heading: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let right = ["SNAPSHOTS", "FILES", "ALONE", "STORED"];
+    for line in show::table(heading, &right, &rows) {
         output.line(line)?;
     }
     Ok(())

@@ -29,9 +29,7 @@ pub(super) async fn run(context: &Context, args: DiffArgs) -> Result<Exit, Failu
     let before = super::view(&repository, &args.before, &args.filter)?;
     let after = super::view(&repository, &args.after, &args.filter)?;
     for diff in diff_tables(&before, &after).await? {
-        if !diff.is_empty() {
-            context.output.show(&TableDiffMessage { diff })?;
-        }
+        context.output.show(&TableDiffMessage { diff })?;
     }
     Ok(Exit::Ok)
 }

@@ -1,9 +1,10 @@
 //! `repo table restore`: makes tables of a snapshot again.
 
 use clap::Args;
-use repo_tables::{Error, Location, TableRecord, TableRestore, choose_tables};
+use repo_tables::{Error, Format, Identity, Location, TableRecord, TableRestore, choose_tables};
 
-use super::LakeArgs;
+use super::register::Registry;
+use super::{CatalogArgs, LakeArgs};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::message::TableRestoredMessage;
@@ -28,6 +29,16 @@ pub(crate) struct RestoreArgs {
     /// Replace another table, or a newer version, that is there.
     #[arg(long)]
     force: bool,
+    /// Leave Iceberg tables their UUIDs, for a table that takes the place of the saved one. Without it
+    /// a table at another place is another table.
+    #[arg(long)]
+    keep_uuid: bool,
+    /// Make restored Iceberg tables known to CATALOG: rest:URL, sqlite:PATH or postgres://..., with
+    /// #NAMESPACE for another namespace than their paths tell. For glue and hive a script is printed.
+    #[arg(long, value_name = "CATALOG")]
+    register: Option<String>,
+    #[command(flatten)]
+    catalog: CatalogArgs,
     #[command(flatten)]
     lake: LakeArgs,
     #[command(flatten)]
@@ -40,11 +51,23 @@ pub(crate) struct RestoreArgs {
 pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Failure> {
     let below = args.to.as_deref().map(Location::from_user).transpose()?;
     let lake = args.lake.lake(context);
+    let options = args.catalog.all(context)?;
+    let registry = args
+        .register
+        .as_deref()
+        .map(|text| Registry::open(text, &options));
+    let registry = registry.transpose()?;
     let repository = context.open_at(args.at).await?;
     let view = super::view(&repository, &args.snapshot, &args.filter)?;
     for table in choose_tables(&view, &args.tables).await? {
         let clock = Stopwatch::start();
         let target = place(below.as_ref(), &table)?;
+        let registry = registry
+            .as_ref()
+            .filter(|_| table.format == Format::Iceberg);
+        if let Some(registry) = registry {
+            registry.prepare(&table).await?;
+        }
         let restore = TableRestore {
             repository: &repository,
             view: &view,
@@ -52,7 +75,11 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
             target: &target,
             force: args.force,
         };
-        let restored = restore.run(&lake, context.progress()).await;
+        let identity = match args.keep_uuid {
+            true => Identity::Keep,
+            false => Identity::New,
+        };
+        let restored = restore.run_as(&lake, identity, context.progress()).await;
         let restored = restored.map_err(|error| {
             let occupied = matches!(error, Error::Occupied { .. });
             let failure = Failure::from(error).context(&format!("table {}", table.name));
@@ -63,6 +90,15 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
         })?;
         let message = TableRestoredMessage::new(&table, &restored, clock.elapsed_ms());
         context.output.show(&message)?;
+        if let Some(registry) = registry
+            && let Some(metadata) = &restored.metadata_location
+        {
+            let entering = registry.enter(&view, &lake, &table, &target, metadata, args.force);
+            let entered = entering
+                .await
+                .map_err(|failure| failure.context(&format!("table {}", table.name)))?;
+            context.output.show(&entered)?;
+        }
     }
     Ok(Exit::Ok)
 }

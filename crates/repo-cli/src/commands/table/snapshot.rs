@@ -2,9 +2,10 @@
 
 use clap::Args;
 use repo_core::{Parent, Repository, Severity, SnapshotOptions};
+use repo_tables::catalog::{Catalog, CatalogSource};
 use repo_tables::{At, Location, Source, TablesOptions, snapshot_tables};
 
-use super::LakeArgs;
+use super::{CatalogArgs, LakeArgs};
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
 use crate::message::{SavedTableMessage, SnapshotSummary};
@@ -14,20 +15,30 @@ use crate::{show, when};
 /// Arguments of `table snapshot`.
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
-    /// Save the table at PLACE, or all tables below it: a directory, or a file, s3, gs or az URL.
-    #[arg(value_name = "[NAME=]PLACE", required = true)]
+    /// Save the table at PLACE, or all tables below it: a directory, or a file, s3, gs or az URL. Or the
+    /// tables of an Iceberg catalog: rest:URL, sqlite:PATH or postgres://..., with #NAMESPACE or
+    /// #NAMESPACE.TABLE for a part of it.
+    #[arg(value_name = "[NAME=]PLACE|CATALOG", required = true)]
     sources: Vec<String>,
-    /// Save this version of the tables, not the newest.
-    #[arg(long, value_name = "N", conflicts_with = "table_time")]
+    /// Save this version of Delta tables, or this snapshot of Iceberg tables, not the newest.
+    #[arg(long, value_name = "N", conflicts_with_all = ["table_time", "table_ref"])]
     table_version: Option<i64>,
     /// Save the version that was current at TIME.
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", value_parser = when::parse, conflicts_with = "table_ref")]
     table_time: Option<i64>,
+    /// Save what this branch or tag of Iceberg tables is at.
+    #[arg(long, value_name = "NAME")]
+    table_ref: Option<String>,
     /// Save the files of change data feeds, too.
     #[arg(long)]
     change_data: bool,
+    /// Save only what the version itself needs, and not what is left of older ones of Delta tables.
+    #[arg(long)]
+    version_only: bool,
     #[command(flatten)]
     lake: LakeArgs,
+    #[command(flatten)]
+    catalog: CatalogArgs,
     /// Record HOST instead of this host's name. [env: REPO_HOST]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -56,23 +67,47 @@ pub(crate) struct SnapshotArgs {
     dry_run: bool,
 }
 
+impl SnapshotArgs {
+    /// Whether it only says what it would do.
+    pub(super) const fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+}
+
 pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure> {
-    let sources = args.sources.iter().map(|text| source(text));
+    let (catalogs, places): (Vec<_>, Vec<_>) = args
+        .sources
+        .iter()
+        .partition(|text| Catalog::is_named_by(text));
+    let sources = places.into_iter().map(|text| source(text));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    let catalog_options = args.catalog.all(context)?;
+    let catalogs = catalogs.into_iter().map(|text| {
+        let (catalog, part) = Catalog::open(text, &catalog_options)?;
+        Ok(CatalogSource { catalog, part })
+    });
     let tables = TablesOptions {
-        at: match (args.table_version, args.table_time) {
-            (Some(version), _) => At::Version(version),
-            (None, Some(time)) => At::Time(time),
-            (None, None) => At::Newest,
+        at: match (args.table_version, args.table_time, &args.table_ref) {
+            (Some(version), ..) => At::Version(version),
+            (None, Some(time), _) => At::Time(time),
+            (None, None, Some(name)) => At::Ref(name.clone()),
+            (None, None, None) => At::Newest,
         },
         change_data: args.change_data,
+        catalogs: catalogs.collect::<Result<_, Failure>>()?,
+        version_only: args.version_only,
     };
     let lake = args.lake.lake(context);
     let repository = match args.dry_run {
         true => context.open().await?,
         false => context.open_or_create_default().await?,
     };
-    let options = options(context, &repository, args, &sources)?;
+    let first = match (sources.first(), tables.catalogs.first()) {
+        (Some(source), _) => source.place.to_string(),
+        (None, Some(catalog)) => catalog.to_string(),
+        (None, None) => String::new(),
+    };
+    let options = options(context, &repository, args, &first)?;
     let taking = snapshot_tables(
         &repository,
         &lake,
@@ -119,7 +154,7 @@ fn options(
     context: &Context,
     repository: &Repository,
     args: SnapshotArgs,
-    sources: &[Source],
+    first: &str,
 ) -> Result<SnapshotOptions, Failure> {
     let parent = match args.parent {
         Some(name) => {
@@ -136,9 +171,8 @@ fn options(
         .collect();
     tags.sort_unstable();
     tags.dedup();
-    let first = sources.first().map(|source| source.place.to_string());
-    let more = if sources.len() > 1 { " ..." } else { "" };
-    let action = format!("table snapshot {}{more}", first.unwrap_or_default());
+    let more = if args.sources.len() > 1 { " ..." } else { "" };
+    let action = format!("table snapshot {first}{more}");
     Ok(SnapshotOptions {
         host: match args.host {
             Some(host) => host,

@@ -4,46 +4,48 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::widgets::Paragraph;
 use repo_core::{Entry, EntryType, SnapshotRef};
 
+use super::keys::folded;
 use super::load::Version;
 use super::model::{App, Cursor, Screen};
 use crate::show;
 
-/// Lines for the keys: they are long.
-const KEY_LINES: u16 = 2;
+/// Most lines for the keys: on a screen too narrow for that, what is looked at matters more.
+const KEY_LINES_MAX: u16 = 4;
+
+/// Columns from which on times of files are shown: on fewer they would push out names.
+const TIMES_WIDTH: u16 = 70;
 
 /// Draws the screen on top.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
+    let help = folded(&app.shown_keys(), usize::from(frame.area().width));
+    let help_lines = u16::try_from(help.len()).unwrap_or(KEY_LINES_MAX);
     let places = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(0),
         Constraint::Length(1),
-        Constraint::Length(KEY_LINES),
+        Constraint::Length(help_lines.min(KEY_LINES_MAX)),
     ]);
     let [title, body, status, keys] = places.areas(frame.area());
     app.page = usize::from(body.height).max(1);
-    let (heading, rows) = content(app);
+    let (heading, rows) = content(app, body.width >= TIMES_WIDTH);
     let strong = Style::new().add_modifier(Modifier::BOLD);
     frame.render_widget(Paragraph::new(heading).style(strong), title);
     frame.render_widget(Paragraph::new(rows), body);
-    let (line, help) = match (&app.prompt, app.screens.last()) {
-        (Some(prompt), _) => (
-            format!("{}{}_", prompt.what, prompt.text),
-            "type a path  Enter restore  Esc back",
-        ),
-        (None, Some(screen)) => (app.status.clone(), screen.keys()),
-        (None, None) => (app.status.clone(), ""),
+    let line = match &app.prompt {
+        Some(prompt) => format!("{}{}_", prompt.what, prompt.text),
+        None => app.status.clone(),
     };
     frame.render_widget(Paragraph::new(line), status);
-    let help = Paragraph::new(help).wrap(Wrap { trim: true });
+    let help: Vec<Line<'_>> = help.into_iter().map(Line::raw).collect();
     let reversed = Style::new().add_modifier(Modifier::REVERSED);
-    frame.render_widget(help.style(reversed), keys);
+    frame.render_widget(Paragraph::new(help).style(reversed), keys);
 }
 
-/// The title and the rows of a page.
-fn content(app: &mut App) -> (String, Vec<Line<'static>>) {
+/// The title and the rows of a page, with times of files or without.
+fn content(app: &mut App, times: bool) -> (String, Vec<Line<'static>>) {
     let page = app.page;
     let (snapshots, selected, view) = (&app.snapshots, &app.selected, &app.view);
     let id = view
@@ -73,7 +75,7 @@ fn content(app: &mut App) -> (String, Vec<Line<'static>>) {
                     path => [path, b"/", &entry.name].concat(),
                 };
                 let directory = entry.kind == EntryType::Directory;
-                entry_row(entry, selected.contains(&(full, directory)))
+                entry_row(entry, selected.contains(&(full, directory)), times)
             };
             (title, rows(entries, cursor, page, row))
         }
@@ -140,7 +142,7 @@ fn snapshot_row(known: &SnapshotRef) -> String {
     )
 }
 
-fn entry_row(entry: &Entry, selected: bool) -> String {
+fn entry_row(entry: &Entry, selected: bool, times: bool) -> String {
     let size = match entry.kind {
         EntryType::Directory => entry.totals.unwrap_or_default().bytes,
         _ => entry.size,
@@ -153,12 +155,15 @@ fn entry_row(entry: &Entry, selected: bool) -> String {
         name.push_str(" -> ");
         name.push_str(&show::path(target));
     }
+    let time = match times {
+        true => show::local_time(entry.mtime.seconds.saturating_mul(1000)) + "  ",
+        false => String::new(),
+    };
     format!(
-        "{} {}  {:>10}  {}  {name}",
+        "{} {}  {:>10}  {time}{name}",
         if selected { '*' } else { ' ' },
         show::mode(entry.kind, entry.mode),
         show::bytes(size),
-        show::local_time(entry.mtime.seconds.saturating_mul(1000)),
     )
 }
 

@@ -91,7 +91,10 @@ impl Loader {
                 Err(error) => return Err(error),
             };
             let content = self.repository.content_id(&entry);
-            let state = |entry: &Entry| (entry.kind, entry.mode, entry.size, entry.mtime);
+            let state = |entry: &Entry| {
+                let what = (entry.kind, entry.size, entry.subtree);
+                (what, entry.mode, entry.mtime)
+            };
             let same = versions
                 .iter_mut()
                 .find(|known| known.content == content && state(&known.entry) == state(&entry));

@@ -1,11 +1,12 @@
 //! `repo tui`: look around in snapshots, and restore what is selected.
 //!
-//! [`model`] is what is shown and what keys do to it, [`load`] what is read for that, [`draw`] how it
+//! [`model`] is what is shown, [`keys`] what keys do to it, [`load`] what is read for that, [`draw`] how it
 //! looks. This module owns the terminal: raw and on its other screen while the program runs, and as it
 //! was afterwards, whichever way the program ends.
 
 mod draw;
 mod job;
+mod keys;
 mod load;
 mod model;
 
@@ -50,10 +51,24 @@ pub(crate) async fn run(context: &Context, args: TuiArgs) -> Result<Exit, Failur
     let mut app = App::new(loader, snapshots);
     context.cancel.end_by_itself();
     let cancel = context.cancel.clone();
+    // When a second signal cuts it short, the terminal is given back all the same.
+    let _given_back = GiveBack;
     let shown = tokio::task::spawn_blocking(move || show(&mut app, &cancel));
     match shown.await {
         Ok(ended) => ended,
         Err(error) => Err(Failure::because("the screens ended", &error)),
+    }
+}
+
+/// Makes the terminal as it was when it is dropped, unless it is so already.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        // Raw mode is off when the screens have ended by themselves.
+        if ratatui::crossterm::terminal::is_raw_mode_enabled().unwrap_or(false) {
+            ratatui::try_restore().ok();
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::{KeyCode, KeyEvent};
 use repo_core::{Entry, EntryType, Error, SnapshotRef, SnapshotView};
 
 use super::job::{Job, Part};
+use super::keys::{self, Action, Keys, Move};
 use super::load::{Loader, Version};
 use crate::exit::Failure;
 
@@ -20,20 +21,18 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// Moves as a key says; whether it was such a key.
-    fn press(&mut self, key: KeyCode, rows: usize, page: usize) -> bool {
+    /// Moves in a list of so many rows.
+    fn go(&mut self, to: Move, rows: usize, page: usize) {
         let last = rows.saturating_sub(1);
-        self.at = match key {
-            KeyCode::Up | KeyCode::Char('k') => self.at.saturating_sub(1),
-            KeyCode::Down | KeyCode::Char('j') => self.at + 1,
-            KeyCode::PageUp => self.at.saturating_sub(page),
-            KeyCode::PageDown => self.at + page,
-            KeyCode::Home => 0,
-            KeyCode::End => last,
-            _ => return false,
+        self.at = match to {
+            Move::Up => self.at.saturating_sub(1),
+            Move::Down => self.at + 1,
+            Move::PageUp => self.at.saturating_sub(page),
+            Move::PageDown => self.at + page,
+            Move::First => 0,
+            Move::Last => last,
         }
         .min(last);
-        true
     }
 
     /// Shows the row at the cursor on a page of so many rows.
@@ -67,17 +66,12 @@ pub(super) enum Screen {
 
 impl Screen {
     /// The keys that do something here.
-    pub(super) fn keys(&self) -> &'static str {
+    fn keys(&self) -> Keys {
         match self {
-            Self::Snapshots(_) => "Up Down PgUp PgDn Home End move  Enter open  q quit",
-            Self::Directory { .. } => {
-                "Up Down PgUp PgDn Home End move  Enter open  Left up  Space select  \
-                 v versions  r restore  Esc back  q quit"
-            }
-            Self::Versions { .. } => {
-                "Up Down PgUp PgDn Home End move  Enter preview  r restore  Esc back  q quit"
-            }
-            Self::Preview { .. } => "Up Down PgUp PgDn Home End scroll  Esc back  q quit",
+            Self::Snapshots(_) => keys::SNAPSHOTS,
+            Self::Directory { .. } => keys::DIRECTORY,
+            Self::Versions { .. } => keys::FILE_VERSIONS,
+            Self::Preview { .. } => keys::FILE,
         }
     }
 }
@@ -152,8 +146,23 @@ impl App {
         }
     }
 
+    /// The keys that do something now, in words.
+    pub(super) fn shown_keys(&self) -> Vec<String> {
+        match self.prompt {
+            Some(_) => keys::PROMPT.iter().map(|text| (*text).to_owned()).collect(),
+            None => keys::shown(self.keys()),
+        }
+    }
+
+    fn keys(&self) -> Keys {
+        match (&self.job, self.screens.last()) {
+            (None, Some(screen)) => screen.keys(),
+            _ => keys::BUSY,
+        }
+    }
+
     pub(super) fn press(&mut self, key: KeyEvent) {
-        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
+        if keys::ends(key) {
             self.done = true;
             return;
         }
@@ -161,45 +170,46 @@ impl App {
             self.type_in(key.code);
             return;
         }
-        if let Some(job) = &self.job {
-            if key.code == KeyCode::Esc {
-                job.cancel();
-            }
+        let Some(action) = keys::action(self.keys(), key.code) else {
             return;
+        };
+        if !matches!(action, Action::Move(_)) {
+            self.status.clear();
         }
-        if self.moved(key.code) {
-            return;
-        }
-        self.status.clear();
-        if let Err(error) = self.act(key.code) {
+        if let Err(error) = self.act(action) {
             self.status = Failure::from(error).message;
         }
     }
 
-    fn moved(&mut self, key: KeyCode) -> bool {
+    fn go(&mut self, to: Move) {
         let (snapshots, page) = (self.snapshots.len(), self.page);
         match self.screens.last_mut() {
-            Some(Screen::Snapshots(cursor)) => cursor.press(key, snapshots, page),
+            Some(Screen::Snapshots(cursor)) => cursor.go(to, snapshots, page),
             Some(Screen::Directory {
                 entries, cursor, ..
-            }) => cursor.press(key, entries.len(), page),
+            }) => cursor.go(to, entries.len(), page),
             Some(Screen::Versions {
                 versions, cursor, ..
-            }) => cursor.press(key, versions.len(), page),
-            Some(Screen::Preview { lines, cursor, .. }) => cursor.press(key, lines.len(), page),
-            None => false,
+            }) => cursor.go(to, versions.len(), page),
+            Some(Screen::Preview { lines, cursor, .. }) => cursor.go(to, lines.len(), page),
+            None => {}
         }
     }
 
-    fn act(&mut self, key: KeyCode) -> Result<(), Error> {
-        match key {
-            KeyCode::Char('q') => self.done = true,
-            KeyCode::Enter | KeyCode::Right => self.open()?,
-            KeyCode::Esc | KeyCode::Left | KeyCode::Backspace => self.back(),
-            KeyCode::Char(' ') => self.select(),
-            KeyCode::Char('v') => self.show_versions()?,
-            KeyCode::Char('r') => self.ask_target(),
-            _ => {}
+    fn act(&mut self, action: Action) -> Result<(), Error> {
+        match action {
+            Action::Move(to) => self.go(to),
+            Action::Open => self.open()?,
+            Action::Back => self.back(),
+            Action::Select => self.select(),
+            Action::Versions => self.show_versions()?,
+            Action::Restore => self.ask_target(),
+            Action::Stop => {
+                if let Some(job) = &self.job {
+                    job.cancel();
+                }
+            }
+            Action::Quit => self.done = true,
         }
         Ok(())
     }
@@ -287,7 +297,7 @@ impl App {
         if !self.selected.remove(&selected) {
             self.selected.insert(selected);
         }
-        self.moved(KeyCode::Down);
+        self.go(Move::Down);
     }
 
     fn show_versions(&mut self) -> Result<(), Error> {
@@ -398,25 +408,21 @@ mod tests {
     #[test]
     fn a_cursor_stays_in_its_list_and_on_its_page() {
         let mut cursor = Cursor::default();
-        for (key, at, top) in [
-            (KeyCode::Up, 0, 0),
-            (KeyCode::PageDown, 4, 1),
-            (KeyCode::Down, 5, 2),
-            (KeyCode::End, 9, 6),
-            (KeyCode::Down, 9, 6),
-            (KeyCode::PageUp, 5, 5),
-            (KeyCode::Home, 0, 0),
+        for (to, at, top) in [
+            (Move::Up, 0, 0),
+            (Move::PageDown, 4, 1),
+            (Move::Down, 5, 2),
+            (Move::Last, 9, 6),
+            (Move::Down, 9, 6),
+            (Move::PageUp, 5, 5),
+            (Move::First, 0, 0),
         ] {
-            assert!(cursor.press(key, 10, 4));
+            cursor.go(to, 10, 4);
             cursor.follow(4);
-            assert_eq!((cursor.at, cursor.top), (at, top), "{key:?}");
+            assert_eq!((cursor.at, cursor.top), (at, top), "{to:?}");
         }
-        assert!(!cursor.press(KeyCode::Enter, 10, 4));
-        assert!(
-            cursor.press(KeyCode::End, 0, 4),
-            "an empty list has no rows"
-        );
-        assert_eq!(cursor.at, 0);
+        cursor.go(Move::Last, 0, 4);
+        assert_eq!(cursor.at, 0, "an empty list has no rows");
     }
 
     #[test]

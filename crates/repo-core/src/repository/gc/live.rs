@@ -63,6 +63,8 @@ pub(crate) struct Known {
     held: Bits,
     /// Stored anew by this run: the entry is of no more use.
     moved: Bits,
+    /// Added by a commit that came while this run was at work.
+    late: bool,
 }
 
 impl Known {
@@ -113,6 +115,7 @@ impl Live {
 
     /// Takes in objects that were added to the index since. Returns them.
     pub(crate) fn extend(&mut self, index: &IndexSet) -> Vec<Arc<IndexObject>> {
+        let late = !self.known.is_empty();
         let mut before = std::mem::take(&mut self.known);
         let mut added = Vec::new();
         for object in index.objects() {
@@ -129,6 +132,7 @@ impl Live {
                     live: Bits::new(entries),
                     held: Bits::new(entries),
                     moved: Bits::new(entries),
+                    late,
                 }
             });
         }
@@ -214,6 +218,26 @@ impl Live {
             })?;
         }
         any
+    }
+
+    /// Whether a needed entry of object number `object` is one that no look-up leads to: another
+    /// needed one came in front of it while this run was at work. Only the one in front may be what
+    /// deltas were stored against since; the one behind it may be a delta itself, and no base.
+    pub(crate) fn is_superseded(
+        &self,
+        object: usize,
+        key: &BlobKey,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool> {
+        for known in self.known[..object].iter().filter(|known| known.late) {
+            if let Some((at, entry)) = known.object.position(key, buffer)? {
+                let pack = known.object.locate(&entry)?.segment.pack;
+                if known.needed(at) && !known.moved(at) && !self.gone.contains(&pack) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Whether it is live.

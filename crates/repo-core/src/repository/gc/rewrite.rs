@@ -25,6 +25,8 @@ pub(super) struct Rewritten {
 
 /// What becomes of one object.
 struct Verdict<'a> {
+    /// Its number in the order that objects are asked.
+    number: usize,
     known: &'a Known,
     shares: Vec<Share>,
     stale: bool,
@@ -49,8 +51,8 @@ pub(super) fn rewrite(
     let reseal = options.reseal != Reseal::No;
     let mut verdicts = Vec::new();
     // Oldest first, as the log names them.
-    for known in live.objects().iter().rev() {
-        let mut verdict = judge(known, going)?;
+    for (number, known) in live.objects().iter().enumerate().rev() {
+        let mut verdict = judge(number, known, going)?;
         verdict.stale |= reseal && known.object.epoch() < newest;
         verdicts.push(verdict);
     }
@@ -64,7 +66,7 @@ pub(super) fn rewrite(
         if !builder.entries.is_empty() && builder.entries.len() + entries > SESSION_ENTRIES_MAX {
             rewritten.store(repository, session, &mut builder, options.dry_run)?;
         }
-        take(&mut builder, &verdict, going)?;
+        take(&mut builder, live, &verdict, going)?;
         rewritten.removed.push(object.id());
     }
     if !builder.entries.is_empty() {
@@ -89,7 +91,7 @@ impl Rewritten {
     }
 }
 
-fn judge<'a>(known: &'a Known, going: &BTreeSet<PackId>) -> Result<Verdict<'a>> {
+fn judge<'a>(number: usize, known: &'a Known, going: &BTreeSet<PackId>) -> Result<Verdict<'a>> {
     let tail = known.object.tail();
     let shares = known.shares()?;
     let mut stale = tail.packs.iter().any(|pack| going.contains(&pack.id))
@@ -102,17 +104,25 @@ fn judge<'a>(known: &'a Known, going: &BTreeSet<PackId>) -> Result<Verdict<'a>> 
             .each_entry(|at, _| stale = stale || known.moved(at))?;
     }
     Ok(Verdict {
+        number,
         known,
         shares,
         stale,
     })
 }
 
-fn take(builder: &mut IndexBuilder, verdict: &Verdict<'_>, going: &BTreeSet<PackId>) -> Result<()> {
+fn take(
+    builder: &mut IndexBuilder,
+    live: &Live,
+    verdict: &Verdict<'_>,
+    going: &BTreeSet<PackId>,
+) -> Result<()> {
     let known = verdict.known;
     let object = Arc::clone(&known.object);
     let tail = object.tail();
     let mut lost = false;
+    let mut unread = None;
+    let mut buffer = Vec::new();
     builder.take(&object, |at, entry| {
         let goes = tail
             .locate(entry)
@@ -125,8 +135,21 @@ fn take(builder: &mut IndexBuilder, verdict: &Verdict<'_>, going: &BTreeSet<Pack
             .shares
             .get(entry.segment as usize)
             .is_some_and(|share| share.entries > 1 && share.needed > 0);
-        !goes && !known.moved(at) && (needed || beside)
+        if goes || known.moved(at) || !(needed || beside) {
+            return false;
+        }
+        let superseded = live.is_superseded(verdict.number, &entry.key, &mut buffer);
+        superseded.map_or_else(
+            |error| {
+                unread.get_or_insert(error);
+                false
+            },
+            |superseded| !superseded,
+        )
     })?;
+    if let Some(error) = unread {
+        return Err(error);
+    }
     if lost {
         return Err(Error::Internal {
             what: "a pack was to be condemned that is needed",
