@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use repo_tables::avro;
-use repo_tables::iceberg::{Error, Kind, Metadata, TableUuid};
+use repo_tables::iceberg::{Kind, Metadata, TableUuid};
 use serde_json::Value;
 use tempfile::TempDir;
 
