@@ -217,11 +217,12 @@ pub fn text(path: &Path) -> &str {
 /// When it takes two minutes.
 #[track_caller]
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..PAUSES_MAX {
-        if is_so() {
-            return;
+    let so = (0..PAUSES_MAX).any(|_| {
+        let so = is_so();
+        if !so {
+            pause();
         }
-        pause();
-    }
-    panic!("waited in vain until {what}");
+        so
+    });
+    assert!(so, "waited in vain until {what}");
 }

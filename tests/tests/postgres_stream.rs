@@ -36,7 +36,7 @@ fn loaded<'s>(site: &'s Site, settings: &str) -> Server<'s> {
     server
 }
 
-fn stream<'a>(dsn: &'a str) -> [&'a str; 6] {
+fn stream(dsn: &str) -> [&str; 6] {
     ["--json", "pg", "snapshot", "--stream", "--dsn", dsn]
 }
 
