@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     assert!((1..=PARITY_PACKS_MAX as usize).contains(&table.members.len()));
     assert!(table.shard < table.shards && table.shards <= PARITY_SHARDS_MAX);
     let len = table.shard_len();
-    assert!(len >= 64 && len <= PACK_MAX && len % 64 == 0);
+    assert!((64..=PACK_MAX).contains(&len) && len % 64 == 0);
     for member in &table.members {
         assert_eq!(member.hashes.len() as u64, blocks(member.size));
         assert!(!block_range(member.size, blocks(member.size) - 1).is_empty());
