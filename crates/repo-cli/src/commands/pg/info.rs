@@ -2,11 +2,11 @@
 
 use clap::Args;
 use repo_core::{Repository, SnapshotView};
-use repo_postgres::{Description, KIND};
+use repo_postgres::{Description, KIND, wal};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::message::{ClusterMessage, RelationMessage};
+use crate::message::{ClusterMessage, RelationMessage, WalMessage};
 use crate::select::{self, Filter};
 use crate::show;
 
@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, args: InfoArgs) -> Result<Exit, Failu
         }
         None => {
             let some = snapshots(context, &repository, None, &args.filter).await?;
-            super::archived::list(context, &repository, some).await?;
+            archive(context, &repository, some).await?;
         }
     }
     Ok(Exit::Ok)
