@@ -72,6 +72,8 @@ fn whole(file: &[u8]) {
     match rewrite(file, &selection, edit) {
         Ok(Some(edited)) => assert_eq!(count(&edited), records, "an edit loses records"),
         Ok(None) => assert!(records.is_ok(), "it is edited and cannot be read"),
-        Err(_) => assert!(records.is_err() || matches!(rewrite(file, &selection, edit), Err(Error::Edit(_)))),
+        Err(_) => assert!(
+            records.is_err() || matches!(rewrite(file, &selection, edit), Err(Error::Edit(_)))
+        ),
     }
 }
