@@ -49,7 +49,7 @@ pub(super) struct Keeper {
     dsn: String,
     /// What the first backup is called.
     first: Option<String>,
-    /// Restores so far: each has a target of its own, and the trees wait for the end.
+    /// Restores into a new directory so far. Only the last tree is kept: more do not fit on a disk.
     restores: u32,
 }
 
@@ -152,7 +152,7 @@ impl Keeper {
 
     /// Restores the newest backup into a new directory.
     pub(super) fn restore_newest(&mut self) -> Result<Usage> {
-        self.restores += 1;
+        self.renew_target()?;
         self.restore("latest")
     }
 
@@ -163,7 +163,7 @@ impl Keeper {
 
     /// Restores the first backup into a new directory.
     pub(super) fn restore_first(&mut self) -> Result<Usage> {
-        self.restores += 1;
+        self.renew_target()?;
         let first = match self.name {
             Name::Pgbackrest => self.first_set()?,
             Name::Restic | Name::Rustic | Name::Repo => self.first.clone(),
@@ -183,8 +183,19 @@ impl Keeper {
         Ok(names.into_iter().min())
     }
 
+    fn target(&self) -> PathBuf {
+        self.dir.join(format!("restored-{}", self.restores))
+    }
+
+    /// Makes room, which is no part of what is measured.
+    fn renew_target(&mut self) -> Result<()> {
+        data::remove(&self.target())?;
+        self.restores += 1;
+        Ok(())
+    }
+
     fn restore(&self, which: &str) -> Result<Usage> {
-        let target = self.dir.join(format!("restored-{}", self.restores));
+        let target = self.target();
         fs::create_dir_all(&target).map_err(io("create", &target))?;
         let mut command = self.command();
         match self.name {
