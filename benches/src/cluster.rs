@@ -52,6 +52,11 @@ pub(crate) struct Options {
     out: PathBuf,
 }
 
+/// Restores after all increments, by what they are called in the table.
+const NEWEST: &str = "restore of the newest";
+const FIRST: &str = "restore of the first";
+const FRESH: &str = "restore of a fresh full";
+
 /// What one tool took for one piece of work.
 #[derive(Clone, Copy, Default)]
 struct Cost {
@@ -180,8 +185,8 @@ impl Table {
 
     /// What many increments cost a restore.
     fn after(&mut self, work: &Path) -> Result<()> {
-        self.each("restore of the newest", What::Time, Keeper::restore_newest)?;
-        self.each("restore of the first", What::Time, Keeper::restore_first)?;
+        self.each(NEWEST, What::Time, Keeper::restore_newest)?;
+        self.each(FIRST, What::Time, Keeper::restore_first)?;
         let mut fresh = Vec::new();
         for keeper in &self.keepers {
             let mut other = keeper.beside(work.join(format!("{}-fresh", peer_dir(keeper.name))))?;
@@ -190,8 +195,8 @@ impl Table {
             fresh.push(other);
         }
         let act = |keeper: &mut Keeper| keeper.restore_newest();
-        let costs = costs(&mut fresh, "restore of a fresh full", act)?;
-        self.push("restore of a fresh full", What::Time, costs);
+        let costs = costs(&mut fresh, FRESH, act)?;
+        self.push(FRESH, What::Time, costs);
         Ok(())
     }
 
@@ -224,7 +229,24 @@ impl Table {
             let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x"));
             text.push_str(&format!(" {ratio} |\n"));
         }
+        text.push_str("\nIn units of the restore of a fresh full:\n\n");
+        for (place, keeper) in self.keepers.iter().enumerate() {
+            let ratios: Vec<String> = [NEWEST, FIRST]
+                .into_iter()
+                .filter_map(|work| {
+                    let ratio = ratio(self.wall_s(work, place)?, self.wall_s(FRESH, place)?)?;
+                    Some(format!("{work} {ratio:.2}"))
+                })
+                .collect();
+            text.push_str(&format!("- {}: {}\n", keeper.name, ratios.join(", ")));
+        }
         text
+    }
+
+    /// Seconds that the tool at a place took for one piece of work.
+    fn wall_s(&self, work: &str, place: usize) -> Option<f64> {
+        let row = self.rows.iter().find(|row| row.work == work)?;
+        row.costs.get(place).map(|cost| cost.usage.wall_s)
     }
 }
 
