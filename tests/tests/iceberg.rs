@@ -266,7 +266,7 @@ fn tables_of_spark_with_deletes_come_back_anywhere() {
     assert_eq!(there, spark);
     home.ok(&[&["table", "drill", "latest"], &names[..]].concat());
     let refused = home.fails(
-        7,
+        1,
         &["table", "restore", "latest", "db.orc_v2", "--to", "orc"],
     );
     assert!(refused.contains("position deletes in orc"), "{refused}");
