@@ -34,6 +34,8 @@ impl Site {
         fs::copy(binary(), &program).expect("the program copied");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
         place.make("repository");
+        // Clusters are restored beside it.
+        place.make(".");
         let site = Self { place, program };
         site.ok(&["init", "--no-encryption"]);
         site

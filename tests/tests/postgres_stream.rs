@@ -122,7 +122,8 @@ fn a_streamed_cluster_comes_back_as_it_was() {
         let known = site.json(&["pg", "info"]);
         assert_eq!(known.len(), 2);
         assert_eq!(known[1]["checksums"], true);
-        assert_eq!(known[1]["databases"][0], "postgres", "{known:?}");
+        let databases = known[1]["databases"].to_string();
+        assert!(databases.contains("\"postgres\""), "{databases}");
         let target = site.place.path("target");
         let first = known[0]["id"].as_str().expect("an id");
         restore(&site, &id(&[second]), &target);
@@ -170,6 +171,15 @@ fn changes_are_folded_over_the_parent() {
             is_sound(&site, &target, Some(&dump));
         }
         // Without them the server does not know what changed.
+        let latest = site.json(&["pg", "info", "latest"]);
+        let start = latest[0]["start_lsn"].as_str().expect("a position");
+        let made = format!(
+            "select count(*) > 0 from pg_available_wal_summaries() where start_lsn >= '{start}'"
+        );
+        wait_until("changes are summarized", || {
+            server.sql("checkpoint");
+            server.sql(&made) == "t"
+        });
         for entry in fs::read_dir(server.data().join("pg_wal/summaries")).expect("summaries") {
             fs::remove_file(entry.expect("an entry").path()).expect("removed");
         }
@@ -241,30 +251,28 @@ fn a_connection_that_drops_leaves_no_snapshot() {
 
 #[test]
 fn a_standby_that_is_promoted_meanwhile_leaves_no_snapshot() {
-    for programs in Programs::all() {
-        let site = Site::new(&programs);
-        let server = loaded(&site, "");
-        let taken = streamed(&site, &dsn(&server));
-        let standby = site.place.path("standby");
-        restore(&site, &id(&[taken]), &standby);
-        fs::write(standby.join("standby.signal"), "").expect("a signal");
-        let second = site.place.start(&standby);
-        assert_eq!(second.sql("select pg_is_in_recovery()"), "t");
-        let proxy = Proxy::to(&second);
-        proxy.hold_after(10 << 20);
-        let run = site
-            .repo(&stream(&proxy.dsn())[1..])
-            .spawn()
-            .expect("a run");
-        wait_until("much was sent", || proxy.is_holding());
-        second.sql("select pg_promote()");
-        proxy.release();
-        let run = Run::of(&run.wait_with_output().expect("its end")).expect(1);
-        assert!(
-            run.only_line()
-                .contains("the standby was promoted during online backup"),
-            "{run:?}"
-        );
-        assert_eq!(site.json(&["snapshots"]).len(), 1);
-    }
+    let site = Site::new(&Programs::installed());
+    let server = loaded(&site, "");
+    let taken = streamed(&site, &dsn(&server));
+    let standby = site.place.path("standby");
+    restore(&site, &id(&[taken]), &standby);
+    fs::write(standby.join("standby.signal"), "").expect("a signal");
+    let second = site.place.start(&standby);
+    assert_eq!(second.sql("select pg_is_in_recovery()"), "t");
+    let proxy = Proxy::to(&second);
+    proxy.hold_after(10 << 20);
+    let run = site
+        .repo(&stream(&proxy.dsn())[1..])
+        .spawn()
+        .expect("a run");
+    wait_until("much was sent", || proxy.is_holding());
+    second.sql("select pg_promote()");
+    proxy.release();
+    let run = Run::of(&run.wait_with_output().expect("its end")).expect(1);
+    assert!(
+        run.only_line()
+            .contains("the standby was promoted during online backup"),
+        "{run:?}"
+    );
+    assert_eq!(site.json(&["snapshots"]).len(), 1);
 }

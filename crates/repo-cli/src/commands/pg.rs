@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
 pub(crate) mod archive;
+mod archived;
 mod check;
 pub(crate) mod info;
 mod restore;
@@ -25,7 +26,7 @@ enum Action {
     Snapshot(snapshot::SnapshotArgs),
     /// Make a data directory the cluster of a snapshot, ready to start.
     Restore(restore::RestoreArgs),
-    /// List snapshots of clusters, or the relations of one.
+    /// List snapshots of clusters and archived WAL, or the relations of a cluster.
     Info(info::InfoArgs),
     /// Archive a file of WAL; for `archive_command`.
     ArchivePush(archive::PushArgs),

@@ -34,6 +34,8 @@ use crate::stream::question::{command, databases, position, spaces};
 
 /// Path of the server's own list of files.
 const MANIFEST: &str = ".repo/backup_manifest";
+/// Where the server knows from what changed.
+const SUMMARIES: &str = "pg_wal/summaries";
 /// Bytes of a manifest that are sent at once.
 const PART: u64 = 1 << 20;
 /// SQLSTATE of a server that found wrong checksums while it sent.
@@ -202,7 +204,7 @@ impl<'b> Backup<'b> {
             Wish::Changes => self.manifest_before()?,
             Wish::All { why } => {
                 let why = format!("all files are sent instead of changes: {why}");
-                self.builder.note(b"", why);
+                self.builder.note(SUMMARIES.as_bytes(), why);
                 None
             }
         };
@@ -332,7 +334,7 @@ impl<'b> Backup<'b> {
         record_corruption(self.builder, &mut description, suspects, catalog);
         if let Some(said) = warned.filter(|_| description.corrupt_pages.is_empty()) {
             let why = format!("the server says: {said}; its log names the pages");
-            self.builder.unread(b"", why);
+            self.builder.unread(b"base", why);
         }
         let numbers = description.tablespaces.iter().map(|space| space.oid);
         let places = numbers.map(|oid| format!("pg_tblspc/{oid}"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use repo_core::Repository;
 use tokio_postgres::Config;
 
+use crate::lsn::Lsn;
 use crate::stream::{self, Client, Mode, Row};
 use crate::wal::archive;
 use crate::wal::error::{Error, Result};
@@ -12,6 +13,12 @@ use crate::wal::header::{self, HEADER_LEN};
 use crate::wal::local::check_len;
 use crate::wal::name::WalFile;
 
+/// Bytes of the log that a restore point and what is before it in its record fit into.
+const RECORD: u64 = 256;
+/// Length of a page of the log, in bytes.
+const PAGE: u64 = 8192;
+/// Times that a restore point is written until none of its record is on another page.
+const MARKS_MAX: u32 = 8;
 /// Time between two looks at the repository.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -41,6 +48,7 @@ pub async fn check(
             client: Client::connect(&config, &user, Mode::Sql)?,
             system: 0,
             segment: WalFile::History(0),
+            mark: Mark::default(),
             failed: 0,
         };
         server.prepare()?;
@@ -51,10 +59,11 @@ pub async fn check(
         system: server.system,
         segment: server.segment,
     };
+    let mark = server.mark.clone();
     let arrives = async {
         loop {
             repository.refresh().await?;
-            if is_there(repository, &checked).await? {
+            if is_there(repository, &checked, &mark).await? {
                 return Ok(checked.clone());
             }
             let looked;
@@ -66,7 +75,7 @@ pub async fn check(
             if let Err(error) = looked {
                 // It may have arrived since the look at the repository.
                 repository.refresh().await?;
-                if is_there(repository, &checked).await? {
+                if is_there(repository, &checked, &mark).await? {
                     return Ok(checked.clone());
                 }
                 return Err(error);
@@ -86,8 +95,9 @@ pub async fn check(
     }
 }
 
-/// Whether the repository holds the segment, and it is one of the cluster.
-async fn is_there(repository: &Repository, checked: &Checked) -> Result<bool> {
+/// Whether the repository holds the segment. One that is there without the mark came from elsewhere,
+/// and this server's will be refused.
+async fn is_there(repository: &Repository, checked: &Checked, mark: &Mark) -> Result<bool> {
     let Checked { system, segment } = *checked;
     let Some(found) = archive::find(repository, system, segment).await? else {
         return Ok(false);
@@ -96,6 +106,17 @@ async fn is_there(repository: &Repository, checked: &Checked) -> Result<bool> {
     check_len(segment, size)?;
     let head = found.view.read(&found.entry, 0..HEADER_LEN as u64).await?;
     header::validate(segment, &head, size, system)?;
+    let end = mark.end.0 % size.max(1);
+    let range = end.saturating_sub(RECORD)..end;
+    let record = found.view.read(&found.entry, range).await?;
+    let name = mark.name.as_bytes();
+    if name.is_empty() || !record.windows(name.len()).any(|part| part == name) {
+        return Err(Error::Archiving {
+            why: format!(
+                "the repository holds {segment} with other content: another server archives as the same cluster"
+            ),
+        });
+    }
     Ok(true)
 }
 
@@ -106,11 +127,21 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|_| Error::Repository(repo_core::Error::Internal { what: "check" }))?
 }
 
+/// What only this server has written.
+#[derive(Debug, Clone, Default)]
+struct Mark {
+    /// Name of a restore point.
+    name: String,
+    /// Where its record ends.
+    end: Lsn,
+}
+
 /// The server that archives.
 struct Server {
     client: Client,
     system: u64,
     segment: WalFile,
+    mark: Mark,
     /// Failures of its archiver before it was asked.
     failed: u64,
 }
@@ -149,18 +180,31 @@ impl Server {
         let system: i64 = text(system).parse().map_err(|_| unclear())?;
         self.system = system.cast_unsigned();
         self.failed = text(failed).parse().map_err(|_| unclear())?;
-        // A segment without a record would not be ended.
-        let named = self.row(
-            "write a restore point",
-            "SELECT pg_walfile_name(pg_create_restore_point('repo check'))",
-        )?;
-        self.segment = named
-            .first()
-            .and_then(Option::as_deref)
-            .ok_or_else(unclear)?
-            .parse()?;
+        self.mark = self.write_mark()?;
+        let sql = format!("SELECT pg_walfile_name('{}')", self.mark.end);
+        let named = self.row("name a segment", &sql)?;
+        let named = named.first().and_then(Option::as_deref);
+        self.segment = named.ok_or_else(unclear)?.parse()?;
         self.row("end a segment", "SELECT pg_switch_wal()::text")?;
         Ok(())
+    }
+
+    /// Writes a restore point with a name of its own. A segment without a record would not be ended,
+    /// either.
+    fn write_mark(&mut self) -> Result<Mark> {
+        let sql = "WITH named AS MATERIALIZED (SELECT 'repo check ' || pg_backend_pid() || ' ' \
+                   || extract(epoch FROM clock_timestamp()) AS name) \
+                   SELECT name, pg_create_restore_point(name)::text FROM named";
+        for _ in 0..MARKS_MAX {
+            let mut row = self.row("write a restore point", sql)?.into_iter();
+            let name = row.next().flatten().ok_or_else(unclear)?;
+            let end: Option<Lsn> = row.next().flatten().and_then(|end| end.parse().ok());
+            let end = end.ok_or_else(unclear)?;
+            if end.0 % PAGE >= RECORD {
+                return Ok(Mark { name, end });
+            }
+        }
+        Err(unclear())
     }
 
     /// Fails when the server says that the segment will not come.

@@ -70,9 +70,9 @@ async fn snapshots(
     }
     if !context.output.is_json() {
         let heading = [
-            "ID", "Time", "Version", "Timeline", "Start", "Stop", "Size", "Damaged",
+            "ID", "TIME", "VERSION", "TIMELINE", "START", "STOP", "SIZE", "DAMAGED",
         ];
-        let right = ["Timeline", "Size", "Damaged"];
+        let right = ["TIMELINE", "SIZE", "DAMAGED"];
         for line in show::table(&heading, &right, &rows) {
             context.output.line(line)?;
         }
@@ -97,8 +97,8 @@ async fn archive(context: &Context, repository: &Repository, apart: bool) -> Res
     if apart {
         context.output.line(String::new())?;
     }
-    let heading = ["Cluster", "Timeline", "WAL from", "To", "Segments"];
-    for line in show::table(&heading, &["Timeline", "Segments"], &rows) {
+    let heading = ["CLUSTER", "TIMELINE", "WAL FROM", "TO", "SEGMENTS"];
+    for line in show::table(&heading, &["TIMELINE", "SEGMENTS"], &rows) {
         context.output.line(line)?;
     }
     Ok(())
@@ -135,8 +135,8 @@ pub(crate) async fn list_relations(
         return Ok(());
     }
     let rows: Vec<_> = messages.map(|message| message.row()).collect();
-    let heading = ["Database", "Schema", "Name", "Kind", "Size", "Path"];
-    for line in show::table(&heading, &["Size"], &rows) {
+    let heading = ["DATABASE", "SCHEMA", "NAME", "KIND", "SIZE", "PATH"];
+    for line in show::table(&heading, &["SIZE"], &rows) {
         context.output.line(line)?;
     }
     Ok(())
