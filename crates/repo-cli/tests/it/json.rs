@@ -123,7 +123,8 @@ fn every_message_is_documented_and_seen() {
     note(home.json(["gc"]));
     note(home.json(["log"]));
     note(home.json(["key", "list"]));
-    for messages in crate::tables::every_message(&home) {
+    let tables = crate::tables::every_message(&home).into_iter();
+    for messages in tables.chain(crate::tables::iceberg_messages(&home)) {
         note(messages);
     }
     note(home.json(["stats", "--detail"]));

@@ -28,10 +28,29 @@ fn second(home: &Home) {
 
 /// Runs each command of the group, and gives what it said as JSON.
 pub(crate) fn every_message(home: &Home) -> Vec<Vec<Value>> {
+    first(home);
+    let saved = home.json(["table", "snapshot", "w"]);
+    let summary = of_type(&saved, "snapshot_summary")[0]["id"].clone();
+    let before = summary.as_str().expect("an id").to_owned();
+    second(home);
+    vec![
+        saved,
+        home.json(["table", "snapshot", "w"]),
+        home.json(["table", "manifest", "latest", "--sha256"]),
+        home.json(["table", "diff", &before, "latest"]),
+        home.json(["table", "restore", "latest", "db.t", "--to", "elsewhere"]),
+        home.json(["table", "drill", "latest", "--scratch", "scratch"]),
+        home.json(["table", "export", "latest", "--to", "worm", "--append-only"]),
+        home.json(["table", "export", "latest", "--archive", "archive"]),
+    ]
+}
+
+/// The same of an Iceberg table and a catalog.
+pub(crate) fn iceberg_messages(home: &Home) -> Vec<Vec<Value>> {
     let table = home.path("ice/db/e").display().to_string();
     let text = EMPTY.replace("LOCATION", &table);
     home.write("ice/db/e/metadata/v1.metadata.json", &text);
-    let empty = vec![
+    vec![
         home.json(["table", "snapshot", "ice"]),
         home.json([
             "table",
@@ -42,23 +61,7 @@ pub(crate) fn every_message(home: &Home) -> Vec<Vec<Value>> {
             "--register",
             "hive",
         ]),
-    ];
-    first(home);
-    let saved = home.json(["table", "snapshot", "w"]);
-    let summary = of_type(&saved, "snapshot_summary")[0]["id"].clone();
-    let before = summary.as_str().expect("an id").to_owned();
-    second(home);
-    let messages = vec![
-        saved,
-        home.json(["table", "snapshot", "w"]),
-        home.json(["table", "manifest", "latest", "--sha256"]),
-        home.json(["table", "diff", &before, "latest"]),
-        home.json(["table", "restore", "latest", "db.t", "--to", "elsewhere"]),
-        home.json(["table", "drill", "latest", "--scratch", "scratch"]),
-        home.json(["table", "export", "latest", "--to", "worm", "--append-only"]),
-        home.json(["table", "export", "latest", "--archive", "archive"]),
-    ];
-    [messages, empty].concat()
+    ]
 }
 
 #[test]
