@@ -13,7 +13,7 @@ use clap::Args;
 use crate::data;
 use crate::error::{Error, Result, io};
 use crate::measure;
-use crate::stats::float;
+use crate::stats::{float, least, median, ratio};
 
 const PAGE: u64 = 8192;
 const PASSWORD: &str = "benchmark";
@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Directory that `benches/peers/install.sh` filled.
     #[arg(long)]
     peers: PathBuf,
+    /// How often each task is done by each tool, in turn; the table holds medians.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// Reads of 8 KiB at random.
     #[arg(long, default_value_t = 4_000)]
     reads: u64,
@@ -238,6 +241,78 @@ fn read_at_random(path: &Path, reads: u64) -> Result<()> {
     Ok(())
 }
 
+/// The tasks, in the order of the columns.
+#[derive(Clone, Copy)]
+enum Task {
+    InOrder,
+    AtRandom,
+    List,
+}
+
+impl Task {
+    const ALL: [Self; 3] = [Self::InOrder, Self::AtRandom, Self::List];
+
+    /// How many times faster than the fastest peer `repo` is to be.
+    fn target(self) -> f64 {
+        match self {
+            Self::InOrder | Self::AtRandom => 3.0,
+            Self::List => 2.0,
+        }
+    }
+}
+
+/// What a tool took for each task, round by round.
+struct Figures {
+    tool: Mounter,
+    took: [Vec<Took>; 3],
+}
+
+impl Figures {
+    fn of(&self, task: Task, value: impl Fn(&Took) -> f64) -> f64 {
+        let [in_order, at_random, list] = &self.took;
+        let took = match task {
+            Task::InOrder => in_order,
+            Task::AtRandom => at_random,
+            Task::List => list,
+        };
+        let values: Vec<f64> = took.iter().map(value).collect();
+        median(&values).unwrap_or_default()
+    }
+
+    fn wall_s(&self, task: Task) -> f64 {
+        self.of(task, |took| took.wall_s)
+    }
+
+    fn row(&self) -> String {
+        let cells = Task::ALL.map(|task| {
+            let cpu = self.of(task, |took| took.cpu_s);
+            let peak = self.of(task, |took| float(took.peak_bytes >> 20));
+            format!("{:.2} s, {cpu:.2} cpu s, {peak:.0} MiB", self.wall_s(task))
+        });
+        format!("| {} | {} |\n", self.tool.name(), cells.join(" | "))
+    }
+}
+
+/// How many times faster `repo` is than the fastest peer, and whether that is what it is to be.
+fn comparison(all: &[Figures]) -> Option<String> {
+    let (ours, peers) = all.split_first()?;
+    let cells = Task::ALL.map(|task| {
+        let peer = least(peers.iter().map(|peer| peer.wall_s(task)));
+        match peer.and_then(|peer| ratio(peer, ours.wall_s(task))) {
+            Some(times) => {
+                let met = if times >= task.target() {
+                    "met"
+                } else {
+                    "missed"
+                };
+                format!("{times:.1}x, wanted {:.0}x: {met}", task.target())
+            }
+            None => "no peer".to_owned(),
+        }
+    });
+    Some(format!("| repo is faster by | {} |\n", cells.join(" | ")))
+}
+
 /// Measures all tools that can mount, prints the table and leaves it in the output directory.
 pub(crate) fn all(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.work).map_err(io("create", &options.work))?;
@@ -251,35 +326,35 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     let tree = fs::canonicalize(&options.tree).map_err(io("find", &options.tree))?;
     let large = fs::canonicalize(&options.large).map_err(io("find", &options.large))?;
     let mut rows = String::new();
+    let mut figures = Vec::new();
     for tool in Mounter::ALL {
         if measure::untimed(place.command(tool, &["mount", "--help"])).is_err() {
-            rows.push_str(&format!(
-                "| {} | cannot mount as it is built | | |\n",
-                tool.name()
-            ));
+            let name = tool.name();
+            rows.push_str(&format!("| {name} | cannot mount as it is built | | |\n"));
             continue;
         }
         place.save(tool)?;
-        let took = [
-            place.one(tool, |root| read_in_order(&below(root, &large)))?,
-            place.one(tool, |root| {
+        let took = [const { Vec::new() }; 3];
+        figures.push(Figures { tool, took });
+    }
+    for _ in 0..options.rounds {
+        for Figures { tool, took } in &mut figures {
+            let [in_order, at_random, listed] = took;
+            in_order.push(place.one(*tool, |root| read_in_order(&below(root, &large)))?);
+            at_random.push(place.one(*tool, |root| {
                 read_at_random(&below(root, &large), options.reads)
-            })?,
-            place.one(tool, |root| list(&below(root, &tree)))?,
-        ];
-        let cell = |took: &Took| {
-            let peak = took.peak_bytes >> 20;
-            format!("{:.2} s, {:.2} cpu s, {peak} MiB", took.wall_s, took.cpu_s)
-        };
-        let cells: Vec<String> = took.iter().map(cell).collect();
-        rows.push_str(&format!("| {} | {} |\n", tool.name(), cells.join(" | ")));
+            })?);
+            listed.push(place.one(*tool, |root| list(&below(root, &tree)))?);
+        }
     }
     data::remove(&place.dir)?;
+    let measured: String = figures.iter().map(Figures::row).collect();
+    let compared = comparison(&figures).unwrap_or_default();
     let text = format!(
-        "# Reading through a mount\n\nEach task on a fresh mount: time, processor time of the tool, its \
-         peak memory since it started.\n\n| tool | large file in order | {} reads of 8 KiB at random | \
-         `ls -lR` of the tree |\n|---|---|---|---|\n{rows}",
-        options.reads
+        "# Reading through a mount\n\nEach task on a fresh mount, tools in turn, medians of {} rounds: time, processor \
+         time of the tool, its peak memory since it started.\n\n| tool | large file in order | {} reads of 8 KiB at \
+         random | `ls -lR` of the tree |\n|---|---|---|---|\n{measured}{compared}{rows}",
+        options.rounds, options.reads
     );
     data::write(&options.out.join("mount.md"), text.as_bytes())?;
     data::print(&text)

@@ -145,6 +145,12 @@ impl Place {
         path
     }
 
+    /// Where the programs of the server are.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs.directory
+    }
+
     /// A program of the server, as its user.
     #[must_use]
     pub fn program(&self, name: &str) -> Command {

@@ -24,6 +24,14 @@ pub enum Error {
         /// What it said.
         source: io::Error,
     },
+    /// The kernel refused an overlay.
+    #[error("cannot mount an overlay on {path}")]
+    Overlay {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The file system could not be taken away.
     #[error("cannot unmount {path}")]
     Unmount {

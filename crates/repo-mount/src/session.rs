@@ -170,7 +170,7 @@ fn read_ahead(target: &Path) {
 }
 
 /// Unmounts; what is in use is taken from its place and ends with its last user.
-fn unmount(target: &Path) -> io::Result<Ended> {
+pub(crate) fn unmount(target: &Path) -> io::Result<Ended> {
     match rustix::mount::unmount(target, UnmountFlags::empty()) {
         Ok(()) => Ok(Ended::Unmounted),
         Err(Errno::BUSY) => {

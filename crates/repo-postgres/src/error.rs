@@ -140,6 +140,31 @@ pub enum Error {
         /// The place asked for.
         old: PathBuf,
     },
+    /// The programs that could start the cluster are not installed.
+    #[error("the programs of Postgres {major} are not installed here")]
+    NoPrograms {
+        /// The major version.
+        major: u32,
+    },
+    /// A server does not run as the superuser.
+    #[error("the data directory of the snapshot belongs to root, as whom Postgres does not run")]
+    OwnedByRoot,
+    /// No server can listen there.
+    #[error("no server can listen on port {port}")]
+    Port {
+        /// The port asked for, 0 for any.
+        port: u16,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A server that was started has ended.
+    #[error("the server ended with {status}: {last}")]
+    ServerEnded {
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// The last line of its log that says why.
+        last: String,
+    },
     /// Two things cannot be restored to one place.
     #[error("{} cannot hold two things of the cluster", path.display())]
     PlaceTaken {

@@ -11,6 +11,7 @@ mod files;
 mod limits;
 mod lsn;
 mod manifest;
+mod open;
 mod page;
 mod postmaster;
 mod relations;
@@ -25,6 +26,7 @@ pub use description::{
 };
 pub use error::{Error, Result};
 pub use lsn::{Lsn, ParseLsnError, segment_name, segments};
+pub use open::{Layer, Layers, OpenServer, Programs, ServerOptions, layers};
 pub use relations::{Relation, SizedRelation, relations};
 pub use restore::{Action, ClusterRestore, Recovery, Target, restore};
 pub use server::Connection;

@@ -24,3 +24,9 @@ pub(crate) const SMALL_FILE_MAX: u64 = 1 << 20;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// After how long of silence a connection is probed.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Bytes at the end of a server's log that are searched for the reason of its end.
+pub(crate) const LOG_TAIL: u64 = 64 << 10;
+/// Pause between looks at a server that is to stop.
+pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(20);
+/// Looks before a server that is to stop is killed: 10 seconds.
+pub(crate) const STOP_PAUSES: u32 = 500;

@@ -73,6 +73,13 @@ pub(crate) fn refuse_running(pgdata: &Path) -> Result<()> {
     }
 }
 
+/// Whether the server of the data directory says that it accepts sessions, of readers at least.
+pub(crate) fn is_ready(pgdata: &Path) -> bool {
+    let text = read_small(&pgdata.join(FILE)).unwrap_or_default();
+    let state = text.lines().nth(7).map(str::trim);
+    matches!(state, Some("ready" | "standby"))
+}
+
 /// Whether there is such a process. One that belongs to another user refuses the question and lives.
 fn lives(process: Pid) -> bool {
     !matches!(test_kill_process(process), Err(rustix::io::Errno::SRCH))
@@ -127,5 +134,16 @@ mod tests {
         refuse_running(place.path()).expect("no such process");
         std::fs::write(&file, "").expect("written");
         refuse_running(place.path()).expect("nothing said");
+    }
+
+    #[test]
+    fn a_server_is_ready_when_it_says_so() {
+        let place = tempfile::tempdir().expect("a directory");
+        assert!(!is_ready(place.path()));
+        for (state, ready) in [("ready   ", true), ("standby ", true), ("starting", false)] {
+            let text = TEXT.replace("ready   ", state);
+            std::fs::write(place.path().join(FILE), text).expect("written");
+            assert_eq!(is_ready(place.path()), ready, "{state}");
+        }
     }
 }

@@ -8,7 +8,10 @@ use crate::exit::{Exit, Failure};
 pub(crate) mod archive;
 mod archived;
 mod check;
+mod guard;
 pub(crate) mod info;
+mod info;
+mod open;
 mod restore;
 mod snapshot;
 mod stream;
@@ -27,6 +30,9 @@ enum Action {
     /// Make a data directory the cluster of a snapshot, ready to start.
     Restore(restore::RestoreArgs),
     /// List snapshots of clusters and archived WAL, or the relations of a cluster.
+    /// Start a server on a snapshot without restoring it, and discard what it writes.
+    Open(open::OpenArgs),
+    /// List snapshots of clusters, or the relations of one.
     Info(info::InfoArgs),
     /// Archive a file of WAL; for `archive_command`.
     ArchivePush(archive::PushArgs),
@@ -42,6 +48,7 @@ impl PgArgs {
         match self.action {
             Action::Snapshot(_) => "pg snapshot",
             Action::Restore(_) => "pg restore",
+            Action::Open(_) => "pg open",
             Action::Info(_) => "pg info",
             Action::ArchivePush(_) => "pg archive-push",
             Action::ArchiveGet(_) => "pg archive-get",
@@ -54,6 +61,7 @@ pub(crate) async fn run(context: &Context, args: PgArgs) -> Result<Exit, Failure
     match args.action {
         Action::Snapshot(args) => snapshot::run(context, args).await,
         Action::Restore(args) => restore::run(context, args).await,
+        Action::Open(args) => open::run(context, args).await,
         Action::Info(args) => info::run(context, args).await,
         Action::ArchivePush(args) => archive::push(context, args).await,
         Action::ArchiveGet(args) => archive::get(context, args).await,
@@ -83,6 +91,8 @@ fn failure(error: repo_postgres::Error) -> Failure {
         ),
         Error::NotPostgres { .. } => Some("`repo pg info` lists snapshots of clusters"),
         Error::NoDatabase { .. } => Some("`repo pg info --relations` lists what there is"),
+        Error::NoPrograms { .. } => Some("install them, or say with --bindir where they are"),
+        Error::OwnedByRoot => Some("`repo pg restore` to a directory, and give it to another user"),
         Error::SessionLost => Some("the server's log says why it ended the session"),
         _ => None,
     };

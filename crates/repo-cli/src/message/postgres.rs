@@ -1,11 +1,40 @@
 //! Messages about clusters of Postgres.
 
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
 use repo_core::SnapshotRef;
 use repo_postgres::wal::{Segment, TimelineWal};
 use repo_postgres::{Description, Lsn, SizedRelation};
 use serde::Serialize;
 
 use crate::show;
+
+/// A server that runs on a snapshot.
+#[derive(Serialize)]
+#[serde(tag = "message_type", rename = "pg_open")]
+pub(crate) struct OpenedMessage<'a> {
+    pub(crate) id: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: &'a str,
+    pub(crate) pid: u32,
+    pub(crate) duration_ms: u64,
+}
+
+impl Display for OpenedMessage<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self {
+            host, port, user, ..
+        } = self;
+        writeln!(f, "psql -h {host} -p {port} -U {user} -d postgres")?;
+        let took = show::duration(Duration::from_millis(self.duration_ms));
+        write!(
+            f,
+            "it answers after {took}; Ctrl-C ends it and discards what it wrote"
+        )
+    }
+}
 
 /// A snapshot of a cluster.
 #[derive(Serialize)]

@@ -158,3 +158,20 @@ fn what_cannot_be_mounted_is_told() {
     let line = home.fails(1, ["mount", "mount", "--snapshot", "deadbeef"]);
     assert!(line.starts_with("no snapshot deadbeef"), "{line}");
 }
+
+#[test]
+fn tables_of_a_snapshot_are_files_of_a_mount() {
+    let home = Home::plain();
+    crate::tables::every_message(&home);
+    fs::create_dir(home.path("mount")).expect("a directory");
+    let mut running = Running::start(&home, &["mount", "--snapshot", "latest"]);
+    let table = home.path("mount/tables/db.t/table");
+    assert_eq!(
+        fs::read_to_string(table.join("b.bin")).expect("a file"),
+        "new"
+    );
+    let log = fs::read_dir(table.join("_delta_log")).expect("a directory");
+    assert_eq!(log.count(), 2);
+    running.signal("INT");
+    assert_eq!(running.code(), Some(0));
+}
