@@ -162,20 +162,25 @@ fn tables_of_pyiceberg_come_back_anywhere() {
 
     export_twice(&home, last, &before);
 
-    // At its own place, every file has the bytes it had.
+    in_place(&home, last, &sources, &before);
+    let id = of_tag.last().expect("a summary")["id"].as_str();
+    as_at_tag(&home, id.expect("an id"), &before);
+}
+
+/// At its own place, every file has the bytes it had.
+fn in_place(home: &Home, last: &str, sources: &BTreeMap<String, String>, before: &Read) {
     home.ok(&["table", "restore", last, "--in-place"]);
     let had = files_below(&home.path("hidden"));
     for (path, bytes) in files_below(&home.path("w")) {
         assert!(had.get(&path) == Some(&bytes), "{} differs", path.display());
     }
-    assert_eq!(both(&home, &sources), before);
+    assert_eq!(both(home, sources), *before);
+}
 
-    // What the tag was at, as the only state.
-    let id = of_tag.last().expect("a summary")["id"]
-        .as_str()
-        .expect("an id");
+/// What the tag was at, as the only state.
+fn as_at_tag(home: &Home, id: &str, before: &Read) {
     let early = home.json(&["table", "restore", id, "--to", "early"]);
-    let early = both(&home, &metadata_of(&early));
+    let early = both(home, &metadata_of(&early));
     assert_eq!(
         early[0]["plain_v2"]["main"]["digest"]
             .as_str()

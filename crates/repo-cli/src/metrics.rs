@@ -130,7 +130,7 @@ impl Run {
         ended: &Result<Exit, Failure>,
     ) -> Result<(), Failure> {
         // Runs that end at the same time wait for each other, or the figures of one would be lost.
-        let _alone = lock(&self.file)?;
+        let _alone = lock(&self.file);
         let mut samples = read(&self.file)?;
         let location = context.and_then(Context::shown_location);
         let location = location.unwrap_or_default();
@@ -288,16 +288,12 @@ fn escaped(value: &str) -> String {
 }
 
 /// Keeps other runs from writing while the result lives. What is locked is the directory, because the
-/// file is replaced.
-fn lock(path: &Path) -> Result<File, Failure> {
-    let directory = file::directory(path);
-    let failed = |error| {
-        let shown = show::local_path(path);
-        Failure::because(format!("cannot write {shown}"), &error)
-    };
-    let open = File::open(directory).map_err(failed)?;
-    open.lock().map_err(failed)?;
-    Ok(open)
+/// file is replaced. Where directories cannot be locked, as on some network file systems, runs that end
+/// at the same time may lose figures of one another.
+fn lock(path: &Path) -> Option<File> {
+    let directory = File::open(file::directory(path)).ok()?;
+    directory.lock().ok()?;
+    Some(directory)
 }
 
 /// The figures of earlier runs. A file that is not there holds none.

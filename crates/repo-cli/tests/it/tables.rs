@@ -1,4 +1,4 @@
-//! `repo table` on a Delta table made by hand.
+//! `repo table` on tables made by hand.
 
 use serde_json::Value;
 
@@ -12,6 +12,10 @@ const SECOND: &str = r#"{"add":{"path":"b.bin","partitionValues":{},"size":3,"mo
 {"remove":{"path":"a.bin","deletionTimestamp":2,"dataChange":true}}
 "#;
 
+/// An Iceberg table without a snapshot.
+const EMPTY: &str = r#"{"format-version":2,"table-uuid":"2c7cbd08-0000-4000-8000-000000000000","location":"LOCATION",
+    "last-updated-ms":1,"current-schema-id":0,"schemas":[{"schema-id":0,"type":"struct","fields":[]}]}"#;
+
 fn first(home: &Home) {
     home.write("w/db/t/a.bin", "first");
     home.write("w/db/t/_delta_log/00000000000000000000.json", FIRST);
@@ -24,12 +28,27 @@ fn second(home: &Home) {
 
 /// Runs each command of the group, and gives what it said as JSON.
 pub(crate) fn every_message(home: &Home) -> Vec<Vec<Value>> {
+    let table = home.path("ice/db/e").display().to_string();
+    let text = EMPTY.replace("LOCATION", &table);
+    home.write("ice/db/e/metadata/v1.metadata.json", &text);
+    let empty = vec![
+        home.json(["table", "snapshot", "ice"]),
+        home.json([
+            "table",
+            "restore",
+            "latest",
+            "--to",
+            "ice2",
+            "--register",
+            "hive",
+        ]),
+    ];
     first(home);
     let saved = home.json(["table", "snapshot", "w"]);
     let summary = of_type(&saved, "snapshot_summary")[0]["id"].clone();
     let before = summary.as_str().expect("an id").to_owned();
     second(home);
-    vec![
+    let messages = vec![
         saved,
         home.json(["table", "snapshot", "w"]),
         home.json(["table", "manifest", "latest", "--sha256"]),
@@ -38,7 +57,8 @@ pub(crate) fn every_message(home: &Home) -> Vec<Vec<Value>> {
         home.json(["table", "drill", "latest", "--scratch", "scratch"]),
         home.json(["table", "export", "latest", "--to", "worm", "--append-only"]),
         home.json(["table", "export", "latest", "--archive", "archive"]),
-    ]
+    ];
+    [messages, empty].concat()
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod broken;
 mod checkpoints;
 mod fixture;
 mod history;
+mod iceberg;
 mod log;
 mod meddling;
 mod moves;

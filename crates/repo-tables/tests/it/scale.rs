@@ -22,8 +22,21 @@ const MANIFESTS: usize = 1000;
 const FILES_EACH: usize = 100;
 const MEMORY_MAX: usize = 256 << 20;
 
+fn path(prefix: &str, of: usize) -> String {
+    let (day, random) = (of % 365, of * 7919);
+    format!("{prefix}/data/day={day}/{of:08}-{random:x}.parquet")
+}
+
+/// The data files of a manifest.
+pub(crate) fn paths(prefix: &str, number: usize) -> Vec<String> {
+    let files = 0..FILES_EACH;
+    files
+        .map(|file| path(prefix, number * FILES_EACH + file))
+        .collect()
+}
+
 /// A manifest as engines write it, with statistics of ten columns.
-fn manifest(prefix: &str, number: usize) -> Vec<u8> {
+pub(crate) fn manifest(prefix: &str, number: usize) -> Vec<u8> {
     let map = |name: &str, id: i32, key: i32, value: &str| {
         json!({"name": name, "field-id": id, "type": ["null", {"type": "array", "logicalType": "map",
             "items": {"type": "record", "name": format!("k{key}_v{}", key + 1), "fields": [
@@ -65,11 +78,7 @@ fn manifest(prefix: &str, number: usize) -> Vec<u8> {
             Value::Long(of as i64).some(),
             Value::Record(vec![
                 Value::Long(0),
-                Value::text(&format!(
-                    "{prefix}/data/day={}/{of:08}-{:x}.parquet",
-                    of % 365,
-                    of * 7919
-                )),
+                Value::text(&path(prefix, of)),
                 Value::text("PARQUET"),
                 Value::Long(1_000),
                 Value::Long(1 << 20),

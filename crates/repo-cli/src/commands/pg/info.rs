@@ -2,11 +2,11 @@
 
 use clap::Args;
 use repo_core::{Repository, SnapshotView};
-use repo_postgres::{Description, KIND};
+use repo_postgres::{Description, KIND, wal};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::message::{ClusterMessage, RelationMessage};
+use crate::message::{ClusterMessage, RelationMessage, WalMessage};
 use crate::select::{self, Filter};
 use crate::show;
 
@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, args: InfoArgs) -> Result<Exit, Failu
         }
         None => {
             let some = snapshots(context, &repository, None, &args.filter).await?;
-            super::archived::list(context, &repository, some).await?;
+            archive(context, &repository, some).await?;
         }
     }
     Ok(Exit::Ok)
@@ -70,14 +70,38 @@ async fn snapshots(
     }
     if !context.output.is_json() {
         let heading = [
-            "ID", "Time", "Version", "Timeline", "Start", "Stop", "Size", "Damaged",
+            "ID", "TIME", "VERSION", "TIMELINE", "START", "STOP", "SIZE", "DAMAGED",
         ];
-        let right = ["Timeline", "Size", "Damaged"];
+        let right = ["TIMELINE", "SIZE", "DAMAGED"];
         for line in show::table(&heading, &right, &rows) {
             context.output.line(line)?;
         }
     }
     Ok(some)
+}
+
+/// Lists what there is of archived WAL, and what is missing in it.
+async fn archive(context: &Context, repository: &Repository, apart: bool) -> Result<(), Failure> {
+    let timelines = wal::ranges(repository, None).await?;
+    let messages = timelines.iter().map(WalMessage::new);
+    if context.output.is_json() {
+        for message in messages {
+            context.output.message(&message)?;
+        }
+        return Ok(());
+    }
+    let rows: Vec<_> = messages.flat_map(|message| message.rows()).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    if apart {
+        context.output.line(String::new())?;
+    }
+    let heading = ["CLUSTER", "TIMELINE", "WAL FROM", "TO", "SEGMENTS"];
+    for line in show::table(&heading, &["TIMELINE", "SEGMENTS"], &rows) {
+        context.output.line(line)?;
+    }
+    Ok(())
 }
 
 async fn relations(
@@ -111,8 +135,8 @@ pub(crate) async fn list_relations(
         return Ok(());
     }
     let rows: Vec<_> = messages.map(|message| message.row()).collect();
-    let heading = ["Database", "Schema", "Name", "Kind", "Size", "Path"];
-    for line in show::table(&heading, &["Size"], &rows) {
+    let heading = ["DATABASE", "SCHEMA", "NAME", "KIND", "SIZE", "PATH"];
+    for line in show::table(&heading, &["SIZE"], &rows) {
         context.output.line(line)?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use repo_core::SnapshotView;
 use repo_tables::catalog::{
     Catalog, CatalogName, CatalogPart, ScriptKind, prepare, register, script,
 };
-use repo_tables::{Error, Lake, Location, TableRecord};
+use repo_tables::{Error, Lake, RestoredTable, TableRecord};
 
 use crate::exit::Failure;
 use crate::message::RegisteredMessage;
@@ -52,28 +52,31 @@ impl Registry {
         }
     }
 
+    /// Makes a restored table known; nothing for one that has no metadata to point to.
     pub(super) async fn enter(
         &self,
         view: &SnapshotView,
         lake: &Lake,
         table: &TableRecord,
-        target: &Location,
-        metadata: &Location,
+        restored: &RestoredTable,
         replace: bool,
-    ) -> Result<RegisteredMessage, Failure> {
+    ) -> Result<Option<RegisteredMessage>, Failure> {
+        let Some(metadata) = &restored.metadata_location else {
+            return Ok(None);
+        };
         let name = self.name(table)?;
         let catalog = match self {
             Self::Catalog(catalog, _) => catalog,
             Self::Script(kind, shown, _) => {
-                return Ok(RegisteredMessage {
-                    script: Some(script(*kind, &name, target, metadata)),
+                return Ok(Some(RegisteredMessage {
+                    script: Some(script(*kind, &name, &restored.target, metadata)),
                     name: name.to_string(),
                     catalog: shown.clone(),
                     metadata_location: metadata.to_string(),
                     version: None,
                     files: None,
                     data_rows: None,
-                });
+                }));
             }
         };
         let registering = register(view, lake, catalog, name, table, metadata, replace);
@@ -84,7 +87,7 @@ impl Registry {
                 false => Failure::from(error),
             }
         })?;
-        Ok(RegisteredMessage {
+        Ok(Some(RegisteredMessage {
             name: registered.name.to_string(),
             catalog: catalog.to_string(),
             metadata_location: registered.metadata_location,
@@ -92,6 +95,6 @@ impl Registry {
             files: Some(registered.files),
             data_rows: Some(registered.rows),
             script: None,
-        })
+        }))
     }
 }

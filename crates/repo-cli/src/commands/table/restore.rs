@@ -90,14 +90,14 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
         })?;
         let message = TableRestoredMessage::new(&table, &restored, clock.elapsed_ms());
         context.output.show(&message)?;
-        if let Some(registry) = registry
-            && let Some(metadata) = &restored.metadata_location
-        {
-            let entering = registry.enter(&view, &lake, &table, &target, metadata, args.force);
+        if let Some(registry) = registry {
+            let entering = registry.enter(&view, &lake, &table, &restored, args.force);
             let entered = entering
                 .await
                 .map_err(|failure| failure.context(&format!("table {}", table.name)))?;
-            context.output.show(&entered)?;
+            if let Some(entered) = entered {
+                context.output.show(&entered)?;
+            }
         }
     }
     Ok(Exit::Ok)
