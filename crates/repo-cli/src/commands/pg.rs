@@ -6,7 +6,6 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
 pub(crate) mod archive;
-mod archived;
 mod check;
 mod guard;
 pub(crate) mod info;
