@@ -133,6 +133,14 @@ impl Screen {
     }
 }
 
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // One that has ended cannot be ended again; after a failed test it would go on.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
 const DOWN: &str = "\x1b[B";
 const LEFT: &str = "\x1b[D";
 const ESCAPE: &str = "\x1b";
