@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 365)]
     days: u32,
     /// Rows appended each day.
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 20_000)]
     rows: u32,
     /// Writers of the table that is worked on.
     #[arg(long, value_delimiter = ',', default_values_t = Writer::ALL)]

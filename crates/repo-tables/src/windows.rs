@@ -28,9 +28,13 @@ pub(crate) fn open(
     };
     for group in file.metadata().row_groups() {
         let sane = group.columns().iter().all(|column| {
-            let dictionary = column.dictionary_page_offset().unwrap_or(0);
-            inside(column.data_page_offset(), column.compressed_size())
-                && inside(dictionary, column.compressed_size())
+            let data = column.data_page_offset();
+            // The length is that of all pages, and the dictionary is the first of them.
+            let start = column
+                .dictionary_page_offset()
+                .map_or(data, |at| at.min(data));
+            inside(start, column.compressed_size())
+                && inside(data, 0)
                 && column.num_values() >= 0
                 && column.uncompressed_size() >= 0
         });

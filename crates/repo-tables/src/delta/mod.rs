@@ -19,9 +19,10 @@ use crate::location::Location;
 use crate::table::{At, FileKind, Format, Table, TableFile};
 
 use action::{Metadata, Protocol};
-use replay::{Held, Replay};
+use replay::Replay;
 
 pub(crate) use log::{LOG, Log, LogName, log_name};
+pub(crate) use replay::Known;
 
 /// What to take of a table besides the files of its version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,24 +58,25 @@ const CATALOG_FEATURES: [&str; 2] = ["catalogManaged", "catalogOwned-preview"];
 /// of the checkpoint that matter; with history the older commits, too.
 pub fn pin(lake: &Lake, location: &Location, at: &At, options: DeltaOptions) -> Result<Table> {
     let log = Log::find(lake, location, at, options.history)?;
-    read(lake, location, &log, options, &|_| Ok(None))
+    read(lake, location, &log, options, None)
 }
 
-/// Folds the files of a log into the version that they describe.
+/// Folds the files of a log into the version that they describe; what only older versions need is taken
+/// from what is `known`, as far as it goes.
 pub(crate) fn read(
     lake: &Lake,
     location: &Location,
     log: &Log,
     options: DeltaOptions,
-    held: Held<'_>,
+    known: Option<Known<'_>>,
 ) -> Result<Table> {
-    let mut replay = Replay::new(lake, location, options, held);
-    replay.commits(&log.commits)?;
+    let mut replay = Replay::new(lake, location, options);
+    replay.commits(&log.commits.iter().collect::<Vec<_>>())?;
     if let Some(checkpoint) = &log.checkpoint {
         replay.checkpoint(checkpoint)?;
     }
     if options.history {
-        replay.older(&log.older)?;
+        replay.older(&log.older, known)?;
     }
     let mut state = replay.finish(&location.to_string())?;
     check_protocol(location, &state.protocol)?;

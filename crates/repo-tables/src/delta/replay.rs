@@ -20,8 +20,15 @@ use crate::limits::{
 use crate::location::Location;
 use crate::table::{FileKind, TableFile};
 
-/// Bytes of a file of the log that are at hand, if they are.
-pub(crate) type Held<'h> = &'h dyn Fn(&ObjectInfo) -> Result<Option<Vec<u8>>>;
+/// What an earlier look at the table knows, so that nothing old is read again.
+pub(crate) struct Known<'k> {
+    /// The table's own identity.
+    pub(crate) id: Option<&'k str>,
+    /// Whether a file of the log was read then.
+    pub(crate) has: &'k dyn Fn(&ObjectInfo) -> bool,
+    /// All files that the log referred to then, none of which must be there any more.
+    pub(crate) files: Vec<TableFile>,
+}
 
 /// What a log amounts to.
 pub(crate) struct State {
@@ -37,7 +44,6 @@ pub(crate) struct Replay<'t> {
     lake: &'t Lake,
     table: &'t Location,
     options: DeltaOptions,
-    held: Held<'t>,
     decided: HashSet<String>,
     /// All live files were met; what comes is of older versions.
     summed_up: bool,
@@ -49,17 +55,11 @@ pub(crate) struct Replay<'t> {
 }
 
 impl<'t> Replay<'t> {
-    pub(crate) fn new(
-        lake: &'t Lake,
-        table: &'t Location,
-        options: DeltaOptions,
-        held: Held<'t>,
-    ) -> Self {
+    pub(crate) fn new(lake: &'t Lake, table: &'t Location, options: DeltaOptions) -> Self {
         Self {
             lake,
             table,
             options,
-            held,
             decided: HashSet::new(),
             summed_up: false,
             protocol: None,
@@ -71,28 +71,19 @@ impl<'t> Replay<'t> {
     }
 
     /// Takes commits, newest first. Small ones are asked for many at a time.
-    pub(crate) fn commits(&mut self, commits: &[ObjectInfo]) -> Result<()> {
+    pub(crate) fn commits(&mut self, commits: &[&ObjectInfo]) -> Result<()> {
         let lake = self.lake;
         for batch in commits.rchunks(BATCH_COMMITS) {
-            let mut held = Vec::with_capacity(batch.len());
-            let mut asked = Vec::new();
-            for commit in batch {
-                let bytes = (self.held)(commit)?;
-                if bytes.is_none() && commit.size <= SMALL_OBJECT {
-                    asked.push(commit.location.clone());
-                }
-                held.push(bytes);
-            }
+            let small = |commit: &ObjectInfo| commit.size <= SMALL_OBJECT;
+            let asked = batch.iter().filter(|commit| small(commit));
+            let asked: Vec<_> = asked.map(|commit| commit.location.clone()).collect();
             let mut read = lake.read_many(&asked, SMALL_OBJECT);
-            for (commit, held) in batch.iter().zip(held).rev() {
+            for commit in batch.iter().rev() {
                 let place = &commit.location;
+                let bytes = if small(commit) { read.pop() } else { None };
                 let take = |action| self.take(place, action);
-                match held {
-                    Some(bytes) => lines(place, &mut Parts::Held(&bytes), take)?,
-                    None if commit.size <= SMALL_OBJECT => match read.pop() {
-                        Some(bytes) => lines(place, &mut Parts::Held(&bytes?), take)?,
-                        None => return Err(Error::malformed(place, "it was not read")),
-                    },
+                match bytes {
+                    Some(bytes) => lines(place, &mut Parts::Held(bytes?), take)?,
                     None => far_lines(lake, commit, take)?,
                 }
             }
@@ -117,25 +108,46 @@ impl<'t> Replay<'t> {
 
     /// Takes what older versions need besides: files of older commits, and of the oldest checkpoint
     /// where commits do not reach back to the first one. What is gone, no reader has any more.
-    pub(crate) fn older(&mut self, older: &Older) -> Result<()> {
-        let lake = self.lake;
+    pub(crate) fn older(&mut self, older: &Older, known: Option<Known<'_>>) -> Result<()> {
         self.summed_up = true;
-        self.commits(&older.commits)?;
+        let id = self.metadata.as_ref().map(|metadata| metadata.id.as_str());
+        let known = known.filter(|known| known.id == id);
+        let has = |object: &ObjectInfo| known.as_ref().is_some_and(|known| (known.has)(object));
+        let commits: Vec<_> = older.commits.iter().filter(|commit| !has(commit)).collect();
+        self.commits(&commits)?;
+        let protocol = self.protocol.iter();
+        let mut features = protocol.flat_map(|protocol| &protocol.reader_features);
+        let sidecars = features.any(|feature| feature == "v2Checkpoint");
         for (number, checkpoint) in older.checkpoints.iter().enumerate() {
             let first = number == 0 && !older.whole;
-            let wanted = if first { Wanted::All } else { Wanted::Sidecars };
-            for sidecar in self.parts(checkpoint, wanted)? {
-                let file = match self.sidecar(&sidecar, true) {
-                    Err(Error::NotFound { .. }) => continue,
-                    file => file?,
-                };
-                if let (true, Some(object)) = (first, &file.object) {
-                    let place = &object.location;
-                    let mut take = |action| self.take(place, action);
-                    checkpoint::read(lake, object, Wanted::All, &mut take)?;
-                }
-                self.sidecars.push(file);
+            if (first || sidecars) && !checkpoint.parts.iter().all(has) {
+                self.older_checkpoint(checkpoint, first)?;
             }
+        }
+        for file in known.into_iter().flat_map(|known| known.files) {
+            match file.kind {
+                FileKind::Checkpoint => self.sidecars.push(file),
+                _ => self.history.push(file),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the sidecars of a checkpoint, and its files when no commit tells of them.
+    fn older_checkpoint(&mut self, checkpoint: &Checkpoint, files: bool) -> Result<()> {
+        let lake = self.lake;
+        let wanted = if files { Wanted::All } else { Wanted::Sidecars };
+        for sidecar in self.parts(checkpoint, wanted)? {
+            let file = match self.sidecar(&sidecar, true) {
+                Err(Error::NotFound { .. }) => continue,
+                file => file?,
+            };
+            if let (true, Some(object)) = (files, &file.object) {
+                let place = &object.location;
+                let mut take = |action| self.take(place, action);
+                checkpoint::read(lake, object, Wanted::All, &mut take)?;
+            }
+            self.sidecars.push(file);
         }
         Ok(())
     }
@@ -306,16 +318,16 @@ impl<'t> Replay<'t> {
 }
 
 /// A file of lines, part by part.
-enum Parts<'p> {
-    Held(&'p [u8]),
+enum Parts {
+    Held(Bytes),
     Far(LakeReader),
 }
 
-impl Parts<'_> {
+impl Parts {
     /// The next bytes; none at the end.
     fn next(&mut self) -> Result<Bytes> {
         match self {
-            Self::Held(bytes) => Ok(Bytes::copy_from_slice(std::mem::take(bytes))),
+            Self::Held(bytes) => Ok(std::mem::take(bytes)),
             Self::Far(reader) => reader.next_part(),
         }
     }
@@ -341,7 +353,7 @@ fn far_lines(
 /// Reads the actions of a file, a line each.
 fn lines(
     place: &Location,
-    parts: &mut Parts<'_>,
+    parts: &mut Parts,
     mut take: impl FnMut(Action) -> Result<()>,
 ) -> Result<()> {
     let (mut line, mut number) = (Vec::new(), 0_u64);

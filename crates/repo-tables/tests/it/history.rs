@@ -142,7 +142,7 @@ async fn one_version_alone_on_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_commits_are_read_from_the_base() {
+async fn what_the_base_knows_of_the_past_is_not_read_again() {
     let store = Arc::new(FaultStore::in_memory());
     let bucket = Bucket::over(Arc::clone(&store) as Arc<dyn ObjectStore>);
     table(&bucket).await;
@@ -151,20 +151,24 @@ async fn old_commits_are_read_from_the_base() {
     }
     let repository = repository().await;
     take(&repository, &bucket, "t").await.unwrap();
+    let path = format!("t/_delta_log/{:020}.checkpoint.parquet", 199);
+    bucket.put(&path, checkpoint(&["c"], true, &[])).await;
     bucket.commit("t", 200, &[remove("c")]).await;
     let recording = store.recording();
     recording.clear();
     let taken = take(&repository, &bucket, "t").await.unwrap();
-    assert_eq!(
-        (taken.tables[0].version, taken.tables[0].rows),
-        (200, Some(0))
-    );
-    // The new commit, twice and its start, and the checkpoint.
-    assert!(
-        recording.count(Verb::Get) <= 6,
-        "{:?}",
-        recording.requests()
-    );
+    let record = &taken.tables[0];
+    assert_eq!((record.version, record.rows), (200, Some(0)));
+    assert_eq!(record.deleted_files, ["table/c"]);
+    // The commit and the checkpoint that are new: once to know them, once to keep them.
+    let read = recording.paths(Verb::Get);
+    let new = |path: &String| path.contains("00199.") || path.contains("00200.");
+    assert!(read.len() <= 8 && read.iter().all(new), "{read:?}");
     // As few data files as these are asked for by name.
     assert_eq!(recording.count(Verb::Head), 3);
+    restore(&repository, &view(&repository, &taken), &bucket, "copy").await;
+    for (version, files) in [(0, "a"), (1, "a b"), (3, "b c"), (199, "c"), (200, "")] {
+        assert_eq!(live(&bucket, "copy", version).await, names(files));
+    }
+    assert_eq!(bucket.get("copy/a").await, bucket.get("t/a").await);
 }

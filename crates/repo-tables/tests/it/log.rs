@@ -296,6 +296,17 @@ async fn checkpoints_of_all_kinds_say_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_is_mostly_a_dictionary_is_read() {
+    let paths: Vec<String> = (0..2000).map(|file| format!("{file:040}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let bucket = Bucket::new();
+    let path = "t/_delta_log/00000000000000000003.checkpoint.parquet";
+    bucket.put(path, checkpoint(&paths, true, &[])).await;
+    let table = pin(&bucket, At::Newest).await.unwrap();
+    assert_eq!(files(&table, FileKind::Data), set(&paths));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cut_checkpoint_is_an_error_and_not_a_panic() {
     let whole = checkpoint(&["a", "b"], true, &[]);
     let bucket = Bucket::new();
