@@ -35,8 +35,7 @@ pub(crate) use gc::{GcSummary, UndoSummary};
 pub(crate) use locks::{LocksSummary, SnapshotLockMessage};
 pub(crate) use mount::MountMessage;
 pub(crate) use parity::ParitySummary;
-pub(crate) use postgres::{ClusterMessage, OpenedMessage, RelationMessage};
-pub(crate) use postgres::{ClusterMessage, RelationMessage, WalMessage};
+pub(crate) use postgres::{ClusterMessage, OpenedMessage, RelationMessage, WalMessage};
 pub(crate) use repair::RepairSummary;
 pub(crate) use repository::{
     CheckSummary, CommitMessage, CoverageFields, CreatedMessage, KeyChangeMessage, KeyEpochMessage,

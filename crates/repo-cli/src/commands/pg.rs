@@ -9,7 +9,6 @@ pub(crate) mod archive;
 mod check;
 mod guard;
 pub(crate) mod info;
-mod info;
 mod open;
 mod restore;
 mod snapshot;
@@ -28,10 +27,9 @@ enum Action {
     Snapshot(snapshot::SnapshotArgs),
     /// Make a data directory the cluster of a snapshot, ready to start.
     Restore(restore::RestoreArgs),
-    /// List snapshots of clusters and archived WAL, or the relations of a cluster.
     /// Start a server on a snapshot without restoring it, and discard what it writes.
     Open(open::OpenArgs),
-    /// List snapshots of clusters, or the relations of one.
+    /// List snapshots of clusters and archived WAL, or the relations of a cluster.
     Info(info::InfoArgs),
     /// Archive a file of WAL; for `archive_command`.
     ArchivePush(archive::PushArgs),

@@ -142,8 +142,7 @@ fn every_message_is_documented_and_seen() {
     // A warning needs a store that overwrites, which no test here has.
     seen.insert("warning".to_owned());
     // These need a server, and are seen by the end-to-end tests.
-    seen.extend(["pg_relation", "pg_snapshot", "pg_wal"].map(str::to_owned));
-    seen.extend(["pg_open", "pg_relation", "pg_snapshot"].map(str::to_owned));
+    seen.extend(["pg_open", "pg_relation", "pg_snapshot", "pg_wal"].map(str::to_owned));
     // This one lasts until it is ended; a test of mounts reads it.
     seen.insert("mounted".to_owned());
     // This one needs a server; a test with one reads it.
