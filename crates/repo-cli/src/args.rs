@@ -184,10 +184,9 @@ mod tests {
             let texts = texts.map(|argument| (argument.get_id().as_str(), argument.get_help()));
             for (name, help) in texts.chain([("", command.get_about())]) {
                 let help = help.map(ToString::to_string).unwrap_or_default();
-                let whole = help.ends_with(['.', ']']) && help.starts_with(char::is_uppercase);
-                // What clap says of its own options has no full stop.
-                let own = matches!(name, "help" | "version");
-                assert!(whole || own, "{} {name}: {help:?}", command.get_name());
+                // The last full stop of a text is left out wherever it is shown.
+                let whole = help.starts_with(char::is_uppercase) && !help.ends_with('.');
+                assert!(whole, "{} {name}: {help:?}", command.get_name());
             }
             command.get_subcommands().for_each(look_at);
         }

@@ -147,7 +147,8 @@ async fn bits_may_rot_in_every_pack() {
             })
             .await;
     }
-    assert!(harmed > 4, "{harmed}");
+    // More than could be lost as a whole.
+    assert!(harmed > 2, "{harmed}");
     let repository = sample.open(&access).await;
     assert_eq!(heal(&repository).await.findings, []);
     let repository = sample.open(&access).await;

@@ -84,6 +84,10 @@ pub(super) fn file_type(kind: EntryType) -> FileType {
 
 /// A point in time; what the system's clock cannot show is shown as its first second.
 pub(super) fn time(stamp: Timestamp) -> SystemTime {
+    // A number of seconds that has no opposite is none that the kernel's protocol can carry.
+    if stamp.seconds == i64::MIN {
+        return UNIX_EPOCH;
+    }
     let seconds = Duration::from_secs(stamp.seconds.unsigned_abs());
     let whole = match stamp.seconds < 0 {
         true => UNIX_EPOCH.checked_sub(seconds),

@@ -374,8 +374,14 @@ async fn cluster_snapshot(repository: &Repository, host: &str, start: &str) -> S
         host: host.to_owned(),
         ..SnapshotOptions::default()
     };
-    let text =
-        format!("{{\"system_identifier\":\"{SYSTEM}\",\"start_lsn\":\"{start}\",\"more\":1}}");
+    let text = serde_json::json!({
+        "format": 1, "system_identifier": SYSTEM.to_string(), "version": 150_004,
+        "catalog_version": 202_209_061, "timeline": 1, "start_lsn": start, "stop_lsn": start,
+        "standby": false, "checksums": true, "block_size": 8192, "segment_blocks": 131_072,
+        "wal_segment_size": SIZE, "pgdata": "/data", "wal": [], "tablespaces": [], "databases": [],
+        "corrupt_pages": [], "more": 1,
+    })
+    .to_string();
     let built = repository.build_snapshot::<repo_core::Error, _>(
         what,
         &options,

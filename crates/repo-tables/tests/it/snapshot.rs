@@ -47,14 +47,14 @@ async fn an_unchanged_table_costs_few_requests_and_no_data() {
     assert_eq!(second.tables[0].new_files, [""; 0]);
     assert_eq!(second.tables[0].base_version, Some(0));
 
-    // One more file is one more read.
+    // One more file is one more read; the log is read to know, to keep, and for what is left of before.
     let action = bucket.data("t", "more.bin", 500).await;
     bucket
         .commit("t", 1, &[action, remove("part-00000.bin")])
         .await;
     recording.clear();
     let third = take(&repository, &bucket, "t").await.unwrap();
-    assert!(recording.total() <= 7, "{:?}", recording.requests());
+    assert!(recording.total() <= 8, "{:?}", recording.requests());
     let table = &third.tables[0];
     assert_eq!(
         table.new_files,

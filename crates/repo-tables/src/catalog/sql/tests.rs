@@ -54,7 +54,7 @@ async fn a_table_is_registered_and_replaced_only_as_it_was() {
     );
     sql.point(&name("a", "users"), "/m3", None)
         .expect("registered");
-    assert_eq!(shown(&sql, ""), ["a.b.orders", "a.users"]);
+    assert_eq!(shown(&sql, ""), ["a.users", "a.b.orders"]);
     assert_eq!(shown(&sql, "a.b"), ["a.b.orders"]);
 
     // Layouts that tell views apart.
