@@ -184,12 +184,25 @@ pub(crate) async fn every_request(scenario: &Scenario, fault: Fault) -> u64 {
         let found_again = observe(scenario, &memory).await;
         assert_eq!(found_again, scenario.done(&found), "{what}, again");
         if scenario.tidies {
-            let repository = scenario.sound_client(&memory).open().await;
-            let told = findings(&repository.expect("a repository")).await;
+            let mut told = leftovers(scenario, &memory).await;
+            if !told.is_empty() {
+                // A commit may be younger than the clock says it is now, where that was set back: then
+                // what it condemned waits for the next collection.
+                eprintln!("{what}, again: {told:?}");
+                let once_more = (scenario.operation)(scenario.sound_client(&memory)).await;
+                once_more.expect("nothing fails");
+                told = leftovers(scenario, &memory).await;
+            }
             assert_eq!(told, [], "{what}, again");
         }
     }
     panic!("{} never ends", scenario.name);
+}
+
+/// What a check of all finds.
+async fn leftovers(scenario: &Scenario, memory: &Arc<InMemory>) -> Vec<Finding> {
+    let repository = scenario.sound_client(memory).open().await;
+    findings(&repository.expect("a repository")).await
 }
 
 /// Opens a repository, reads all of it, restores every snapshot, and tells what is there.
