@@ -188,7 +188,6 @@ pub(crate) async fn every_request(scenario: &Scenario, fault: Fault) -> u64 {
             if !told.is_empty() {
                 // A commit may be younger than the clock says it is now, where that was set back: then
                 // what it condemned waits for the next collection.
-                eprintln!("{what}, again: {told:?}");
                 let once_more = (scenario.operation)(scenario.sound_client(&memory)).await;
                 once_more.expect("nothing fails");
                 told = leftovers(scenario, &memory).await;
