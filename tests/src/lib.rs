@@ -3,6 +3,7 @@
 
 pub mod describe;
 pub mod golden;
+pub mod moment;
 pub mod pgbench;
 pub mod postgres;
 pub mod program;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::postgres::{Place, Server};
-use crate::program::{Home, Run};
+use crate::program::{Home, Run, text};
 use crate::server::pause;
 
 /// Sums that pgbench keeps equal.
@@ -110,11 +110,4 @@ pub fn is_right_asked(place: &Place, data: &Path, ask: impl Fn(&Server<'_>)) -> 
     assert!(all.iter().all(|sum| *sum == all[0]), "{sums}");
     ask(&server);
     done(&server)
-}
-
-/// A path of a test, which is text.
-#[must_use]
-#[track_caller]
-pub fn text(path: &Path) -> &str {
-    path.to_str().expect("text")
 }

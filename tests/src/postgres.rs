@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use repo_testkit::tool;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -58,18 +59,9 @@ impl Programs {
     /// When the installed one is missing: a test that needs it must not pass without it.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let tools = match std::env::var_os("REPO_TEST_TOOLS") {
-            Some(tools) => PathBuf::from(tools),
-            None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools"),
-        };
-        let installed = tools.join("postgres/bin");
-        assert!(
-            installed.join("postgres").is_file(),
-            "{} is missing: run tests/tools/install.sh",
-            installed.display()
-        );
-        let installed = fs::canonicalize(installed).expect("the installed version");
-        let mut found = vec![installed];
+        let installed = tool("postgres/bin/postgres");
+        let directory = installed.parent().expect("a directory");
+        let mut found = vec![fs::canonicalize(directory).expect("the installed version")];
         for entry in fs::read_dir("/usr/lib/postgresql").into_iter().flatten() {
             let directory = entry.expect("an entry").path().join("bin");
             if directory.join("initdb").is_file() {

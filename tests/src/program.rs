@@ -140,9 +140,7 @@ impl Home {
     /// Runs what must succeed without a complaint; gives standard output.
     #[track_caller]
     pub fn ok(&self, arguments: &[&str]) -> String {
-        let run = self.run(arguments).expect(0);
-        assert_eq!(run.stderr, "", "{arguments:?} complains");
-        run.stdout
+        self.run(arguments).quiet(arguments)
     }
 
     /// Runs what must fail with `code` and one line on standard error; gives the line.
@@ -154,10 +152,7 @@ impl Home {
     /// Runs with `--json` what must succeed; gives the objects.
     #[track_caller]
     pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
-        let all = [&["--json"], arguments].concat();
-        let lines = self.ok(&all);
-        let objects = lines.lines().map(serde_json::from_str);
-        objects.map(|object| object.expect("JSON")).collect()
+        objects(&self.ok(&[&["--json"], arguments].concat()))
     }
 
     /// Restores a snapshot into a fresh directory and expects what `source` holds.
@@ -173,6 +168,21 @@ impl Home {
         let differences = crate::describe::differences(&wanted, &found);
         assert!(differences.is_empty(), "{differences:#?}");
     }
+}
+
+/// A path that is text.
+#[must_use]
+#[track_caller]
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+/// Objects, one a line.
+#[must_use]
+#[track_caller]
+pub fn objects(lines: &str) -> Vec<Value> {
+    let objects = lines.lines().map(serde_json::from_str);
+    objects.map(|object| object.expect("JSON")).collect()
 }
 
 impl Default for Home {
@@ -205,6 +215,15 @@ impl Run {
             self.stderr
         );
         self
+    }
+
+    /// Standard output of a run that must have succeeded without a complaint.
+    #[must_use]
+    #[track_caller]
+    pub fn quiet(self, arguments: &[&str]) -> String {
+        let run = self.expect(0);
+        assert_eq!(run.stderr, "", "{arguments:?} complains");
+        run.stdout
     }
 
     /// The only line of standard error, without the program's name.

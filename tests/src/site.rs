@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::postgres::{Place, Programs, Server};
-use crate::program::{Run, binary};
+use crate::program::{Run, binary, objects, text};
 use crate::server::pause;
 
 /// Two minutes, in pauses: archivers that fail wait up to one before they try again.
@@ -65,9 +65,7 @@ impl Site {
     /// Runs what must succeed without a complaint; gives standard output.
     #[track_caller]
     pub fn ok(&self, arguments: &[&str]) -> String {
-        let run = self.run(arguments).expect(0);
-        assert_eq!(run.stderr, "", "{arguments:?} complains");
-        run.stdout
+        self.run(arguments).quiet(arguments)
     }
 
     /// Runs what must fail with `code` and one line on standard error; gives the line.
@@ -175,15 +173,6 @@ pub fn configure(data: &Path, settings: &str) {
     fs::write(&path, format!("{old}\n{settings}")).expect("settings");
 }
 
-/// Waits for so many milliseconds.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a process is to be met at a random moment of its work"
-)]
-pub fn rest(milliseconds: u64) {
-    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
-}
-
 /// What leads the program to a server.
 #[must_use]
 pub fn dsn(server: &Server<'_>) -> String {
@@ -196,21 +185,6 @@ pub fn dsn(server: &Server<'_>) -> String {
 pub fn id(said: &[Value]) -> String {
     let last = said.last().expect("a summary");
     last["id"].as_str().expect("an id").to_owned()
-}
-
-/// Objects, one a line.
-#[must_use]
-#[track_caller]
-pub fn objects(lines: &str) -> Vec<Value> {
-    let objects = lines.lines().map(serde_json::from_str);
-    objects.map(|object| object.expect("JSON")).collect()
-}
-
-/// A path that is text.
-#[must_use]
-#[track_caller]
-pub fn text(path: &Path) -> &str {
-    path.to_str().expect("text")
 }
 
 /// Waits until it is so.

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use repo_testkit::data::random;
+use repo_testkit::tool;
 use repo_tests::program::{Home, Run, binary};
 
 /// Calls that matter: what makes a name, takes it away, or makes it last.
@@ -28,25 +28,11 @@ enum Event {
 /// The events in the order in which the calls ended.
 struct Trace(Vec<Event>);
 
-fn strace() -> PathBuf {
-    let tools = match std::env::var_os("REPO_TEST_TOOLS") {
-        Some(directory) => directory.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools"),
-    };
-    let strace = tools.join("bin/strace");
-    assert!(
-        strace.is_file(),
-        "{} is missing: run tests/tools/install.sh",
-        strace.display()
-    );
-    strace
-}
-
 impl Trace {
     /// Runs the binary under the eyes of strace.
     fn of(home: &Home, arguments: &[&str]) -> Self {
         let log = home.path("trace");
-        let mut command = home.command(strace());
+        let mut command = home.command(tool("bin/strace"));
         command
             .args(["-f", "-y", "-s", "4096", "-qq", "-e", CALLS, "-o"])
             .arg(&log)

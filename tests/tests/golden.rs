@@ -2,7 +2,7 @@
 //! an independent reader, and comes out as `expected.json` says.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use repo_core::{
     CheckOptions, OpenOptions, Quiet, ReadData, Repository, RestoreOptions, Severity,
     SnapshotOptions, Store,
 };
+use repo_testkit::tool;
 use repo_tests::describe::{self, Described};
 use repo_tests::golden::{GOLDEN, Golden, PASSWORD, SNAPSHOTS, expected};
 use repo_tests::{program::Run, sources};
@@ -119,16 +120,7 @@ fn copy_tree(from: &Path, to: &Path) {
 
 /// Python with the packages that the reader needs.
 fn python() -> Command {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tools = std::env::var_os("REPO_TEST_TOOLS");
-    let tools = tools.map_or_else(|| tests.join(".tools"), PathBuf::from);
-    let python = tools.join("venv-reader/bin/python");
-    assert!(
-        python.is_file(),
-        "{} is missing: run tests/tools/install.sh",
-        python.display()
-    );
-    Command::new(python)
+    Command::new(tool("venv-reader/bin/python"))
 }
 
 fn reader(arguments: &[&str]) -> Run {

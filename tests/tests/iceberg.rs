@@ -7,20 +7,14 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use repo_testkit::Seaweed;
+use repo_testkit::{Seaweed, tool};
 use repo_tests::postgres::{Place, Programs};
 use repo_tests::program::{Home, Run};
 use repo_tests::server::pause;
 use serde_json::Value;
 
 fn python() -> PathBuf {
-    let tools = match std::env::var_os("REPO_TEST_TOOLS") {
-        Some(tools) => PathBuf::from(tools),
-        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools")),
-    };
-    let python = tools.join("venv-iceberg/bin/python");
-    assert!(python.is_file(), "run tests/tools/install.sh");
-    python
+    tool("venv-iceberg/bin/python")
 }
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tables/iceberg.py");
@@ -347,19 +341,25 @@ fn set_catalog(home: &mut Home, properties: &[(&str, &str)]) {
     }
 }
 
+/// Has PyIceberg make these tables in a catalog in SQLite; gives its file and the URL of its warehouse.
+fn sql_catalog(home: &mut Home, tables: &[&str]) -> (String, String) {
+    let file = at(home, "catalog.db");
+    let warehouse = format!("file://{}", at(home, "w"));
+    let uri = format!("sqlite:///{file}");
+    set_catalog(
+        home,
+        &[("TYPE", "sql"), ("URI", &uri), ("WAREHOUSE", &warehouse)],
+    );
+    for name in tables {
+        iceberg(home, &["catalog-make", name]);
+    }
+    (file, warehouse)
+}
+
 #[test]
 fn tables_of_an_sql_catalog_come_back_in_it() {
     let mut home = Home::plain();
-    let (file, warehouse) = (at(&home, "catalog.db"), at(&home, "w"));
-    let uri = format!("sqlite:///{file}");
-    let warehouse = format!("file://{warehouse}");
-    set_catalog(
-        &mut home,
-        &[("TYPE", "sql"), ("URI", &uri), ("WAREHOUSE", &warehouse)],
-    );
-    for name in ["db.plain", "other.plain"] {
-        iceberg(&home, &["catalog-make", name]);
-    }
+    let (file, _) = sql_catalog(&mut home, &["db.plain", "other.plain"]);
     let before = in_catalog(&home, "db.plain");
     let saved = home.json(&["table", "snapshot", &format!("sqlite:{file}#db")]);
     assert_eq!(saved[0]["name"], "db.plain", "{saved:#?}");
@@ -494,18 +494,7 @@ fn tables_of_a_rest_catalog_come_back_in_it() {
 #[test]
 fn a_rest_catalog_gets_a_moved_table() {
     let mut home = Home::plain();
-    let (file, warehouse) = (
-        at(&home, "catalog.db"),
-        format!("file://{}", at(&home, "w")),
-    );
-    let uri = format!("sqlite:///{file}");
-    set_catalog(
-        &mut home,
-        &[("TYPE", "sql"), ("URI", &uri), ("WAREHOUSE", &warehouse)],
-    );
-    for name in ["db.plain", "more.plain"] {
-        iceberg(&home, &["catalog-make", name]);
-    }
+    let (file, warehouse) = sql_catalog(&mut home, &["db.plain", "more.plain"]);
     let before = in_catalog(&home, "db.plain");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tables/rest.py");
     let mut server = home.command(python());

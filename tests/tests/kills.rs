@@ -10,12 +10,12 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use repo_testkit::Seaweed;
 use repo_testkit::data::{Random, fill_tree, random};
 use repo_tests::describe::{self, Described};
+use repo_tests::moment::{now, wait};
 use repo_tests::program::{Home, Run};
 
 /// Runs of all stores together, unless `KILL_RUNS` says otherwise.
@@ -268,22 +268,6 @@ fn list(directory: &Path, found: &mut Vec<String>) {
             list(&entry.path(), found);
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the moment of a kill is a moment of the real clock"
-)]
-fn wait(delay: Duration) {
-    thread::sleep(delay);
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the moments of kills are spread over a measured time"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 fn number(name: &str, otherwise: usize) -> usize {

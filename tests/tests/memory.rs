@@ -5,9 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use repo_testkit::data::random;
-use repo_tests::pgbench::text;
 use repo_tests::postgres::{Place, Programs};
-use repo_tests::program::Home;
+use repo_tests::program::{Home, text};
 use wait4::Wait4;
 
 /// Bytes that no command may use, key derivation included.

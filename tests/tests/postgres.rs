@@ -5,11 +5,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use repo_tests::pgbench::{
-    done, home, is_right, is_right_asked, loaded, mapping, restore, saved, snapshot, summary, text,
-    work,
+    done, home, is_right, is_right_asked, loaded, mapping, restore, saved, snapshot, summary, work,
 };
 use repo_tests::postgres::{Place, Programs, Server};
-use repo_tests::program::{Home, Run};
+use repo_tests::program::{Home, Run, text};
 use repo_tests::server::pause;
 
 /// Sessions in which a backup waits for its first checkpoint.

@@ -3,35 +3,19 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use repo_testkit::data::Random;
-use repo_tests::pgbench::{home, is_right, loaded, mapping, restore, saved, text, work};
+use repo_tests::moment::{now, wait};
+use repo_tests::pgbench::{home, is_right, loaded, mapping, restore, saved, work};
 use repo_tests::postgres::{Background, Place, Programs, Server};
-use repo_tests::program::{Home, Run};
+use repo_tests::program::{Home, Run, text};
 use repo_tests::server::pause;
 
 /// Runs of each kind that are killed before their end.
 const KILLS: u32 = 8;
 /// Runs of each kind at most.
 const RUNS_MAX: u32 = 64;
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the moment of a kill is a moment of the real clock"
-)]
-fn wait(delay: Duration) {
-    thread::sleep(delay);
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the moments of kills are spread over a measured time"
-)]
-fn now() -> Instant {
-    Instant::now()
-}
 
 /// Random moments of a run. How long one takes is learned from those that were over before.
 struct Moments {

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use repo_tests::postgres::{Programs, Server};
-use repo_tests::program::Run;
+use repo_tests::program::objects;
+use repo_tests::program::{Run, text};
 use repo_tests::proxy::Proxy;
-use repo_tests::site::{Site, configure, dsn, id, objects, text, wait_until};
+use repo_tests::site::{Site, configure, dsn, id, wait_until};
 use serde_json::Value;
 use wait4::Wait4;
 

@@ -1,10 +1,14 @@
 //! WAL of real servers: archived, fetched back, replayed to a point, and what is refused.
 
 use std::fs;
+use std::time::Duration;
 
+use repo_testkit::data::Random;
+use repo_tests::moment::wait;
 use repo_tests::postgres::{Programs, Server};
+use repo_tests::program::text;
 use repo_tests::server::pause;
-use repo_tests::site::{Site, dsn, rest, text, wait_until};
+use repo_tests::site::{Site, dsn, wait_until};
 
 /// What the restored servers are asked.
 const ROWS: &str = "select string_agg(a::text, ',' order by a) from t";
@@ -102,15 +106,12 @@ fn a_killed_archiver_loses_no_segment() {
     let server = site.archiving_with("data", "wal_keep_size = 1GB\n");
     server.sql("create table t(a text)");
     let first = server.sql("select pg_walfile_name(pg_current_wal_lsn())");
-    let (mut random, mut killed) = (0x2545_F491_u64, 0);
+    let (mut random, mut killed) = (Random::new(0x2545_F491), 0);
     for round in 0.. {
         // A segment and more of it, so that several wait when a push begins.
         server.sql("insert into t select repeat(md5(i::text), 50) from generate_series(1, 900) i");
         server.sql("select pg_switch_wal()");
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        rest(random >> 33 & 0xFF);
+        wait(Duration::from_millis(random.next_u64() & 0xFF));
         killed += site.kill("archive-push");
         if killed >= 12 && round >= 30 {
             break;

@@ -5,19 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use repo_testkit::Seaweed;
+use repo_testkit::{Seaweed, tool};
 use repo_tests::program::{Home, Run};
 use repo_tests::server::pause;
 use serde_json::Value;
 
 fn python() -> PathBuf {
-    let tools = match std::env::var_os("REPO_TEST_TOOLS") {
-        Some(tools) => PathBuf::from(tools),
-        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools")),
-    };
-    let python = tools.join("venv-delta/bin/python");
-    assert!(python.is_file(), "run tests/tools/install.sh");
-    python
+    tool("venv-delta/bin/python")
 }
 
 /// Runs the script beside this test; gives what it said.

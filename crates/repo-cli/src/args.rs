@@ -134,6 +134,19 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+/// How hard to compress.
+#[derive(Debug, Args)]
+pub(crate) struct LevelArgs {
+    /// Compress at zstd level N, 1 (fast) to 19 (small).
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(i32).range(1..=19)
+    )]
+    pub(crate) level: i32,
+}
+
 /// Reads an option of a store.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

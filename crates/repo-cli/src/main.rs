@@ -20,6 +20,7 @@ mod output;
 mod password;
 mod profile;
 mod progress;
+mod record;
 mod select;
 mod show;
 mod stream;

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::tools;
+
 const BUCKET: &str = "repo-test";
 const ACCESS_KEY: &str = "repo-test-key";
 const SECRET_KEY: &str = "repo-test-secret";
@@ -85,7 +87,7 @@ impl Seaweed {
     }
 
     fn start_as(catalog: bool) -> io::Result<Self> {
-        let weed = tools_directory().join("bin/weed");
+        let weed = tools::place("bin/weed");
         if !weed.is_file() {
             return Err(io::Error::other(format!(
                 "{} is missing: run tests/tools/install.sh",
@@ -247,14 +249,6 @@ impl Drop for Seaweed {
         drop(self.supervisor.stdin.take());
         // Its work is to end; there is nobody to tell that it could not.
         drop(self.supervisor.wait());
-    }
-}
-
-/// Where `tests/tools/install.sh` puts things.
-fn tools_directory() -> PathBuf {
-    match std::env::var_os("REPO_TEST_TOOLS") {
-        Some(directory) => directory.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/.tools"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use repo_core::{CopyOptions, CopyReport, Repository, Severity};
 
-use crate::args::key_value;
+use crate::args::{LevelArgs, key_value};
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
 use crate::message::{CopiedMessage, CopySummary};
@@ -33,14 +33,8 @@ pub(crate) struct CopyArgs {
     /// Set an option of that repository's store, as in aws_region=eu-central-1. May be repeated.
     #[arg(long = "to-option", value_name = "KEY=VALUE", value_parser = key_value)]
     to_options: Vec<(String, String)>,
-    /// Compress at zstd level N, 1 (fast) to 19 (small).
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 3,
-        value_parser = clap::value_parser!(i32).range(1..=19)
-    )]
-    level: i32,
+    #[command(flatten)]
+    compression: LevelArgs,
     #[command(flatten)]
     filter: Filter,
     /// Read all, and write nothing.
@@ -78,7 +72,7 @@ pub(crate) async fn run(context: &Context, args: CopyArgs) -> Result<Exit, Failu
     let target = other.open().await?;
     let from = show::path(repository.location().as_bytes());
     let options = CopyOptions {
-        level: args.level,
+        level: args.compression.level,
         dry_run: args.dry_run,
         action: context.action(&format!("copy from {from}"))?,
     };

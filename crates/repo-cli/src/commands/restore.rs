@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use repo_core::{Error, PlanAction, RestoreOptions, RestoreReport, Severity};
+use repo_core::{Error, Finding, PlanAction, RestoreOptions, Severity};
 
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure};
@@ -12,7 +12,8 @@ use crate::message::{PlanMessage, RestoreSummary};
 use crate::select::{Filter, Target};
 use crate::show::{self, Stopwatch};
 
-const CARRY_ON: &str = "run the same command again to carry on";
+/// What to do after an interruption.
+pub(crate) const CARRY_ON: &str = "run the same command again to carry on";
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
@@ -87,17 +88,18 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
         verified: args.verify,
         duration_ms: clock.elapsed_ms(),
     })?;
-    conclude(&report)
+    conclude(&report.findings)
 }
 
-fn conclude(report: &RestoreReport) -> Result<Exit, Failure> {
-    let damage = context::count(&report.findings, Severity::Damage);
+/// How a restore that found this ends.
+pub(crate) fn conclude(findings: &[Finding]) -> Result<Exit, Failure> {
+    let damage = context::count(findings, Severity::Damage);
     if damage > 0 {
         let what = show::count(damage, "finding");
         let message = format!("the repository is damaged: {what}; everything else is restored");
         return Err(Failure::new(Exit::Damage, message));
     }
-    match context::count(&report.findings, Severity::Warning) {
+    match context::count(findings, Severity::Warning) {
         0 => Ok(Exit::Ok),
         problems => {
             let what = show::count(problems, "entry");

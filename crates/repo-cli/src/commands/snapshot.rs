@@ -5,12 +5,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use repo_core::{Parent, Repository, Severity, SnapshotOptions, SnapshotReport};
+use repo_core::{Repository, SnapshotOptions};
 
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::message::SnapshotSummary;
-use crate::select::{self, Filter, split_tags};
+use crate::record::{RecordArgs, conclude};
 use crate::stream::{self, Stream};
 use crate::{exclude, show, when};
 
@@ -31,32 +30,11 @@ pub(crate) struct SnapshotArgs {
     /// Name the file that holds standard input or the output of a command.
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     stdin_filename: OsString,
-    /// Record HOST instead of this host's name. [env: REPO_HOST]
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Tag the snapshot. May be repeated.
-    #[arg(long = "tag", value_name = "TAG[,TAG]")]
-    tags: Vec<String>,
+    #[command(flatten)]
+    record: RecordArgs,
     /// Record TIME instead of now: RFC 3339, or local as in "2026-03-01 14:00:00".
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     time: Option<i64>,
-    /// Record a text that says what this is.
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Take unchanged files from SNAPSHOT, not from the newest of the same host and paths.
-    #[arg(long, value_name = "SNAPSHOT")]
-    parent: Option<String>,
-    /// Read all files, also those that look unchanged.
-    #[arg(long)]
-    force: bool,
-    /// Compress at zstd level N, 1 (fast) to 19 (small).
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 3,
-        value_parser = clap::value_parser!(i32).range(1..=19)
-    )]
-    level: i32,
     /// Do everything but write.
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -185,42 +163,12 @@ fn options(
     kind: &Kind,
     args: SnapshotArgs,
 ) -> Result<SnapshotOptions, Failure> {
-    let parent = match args.parent {
-        Some(name) => {
-            let known = repository.snapshots();
-            Parent::Id(
-                select::find(&known, &name, &Filter::default())?
-                    .snapshot
-                    .id(),
-            )
-        }
-        None => Parent::Auto,
-    };
-    let host = match args.host {
-        Some(host) => host,
-        None => context.host()?,
-    };
-    let tags = context.profile.tags.iter().chain(&args.tags);
-    let mut tags: Vec<String> = tags
-        .flat_map(|list| split_tags(list))
-        .map(str::to_owned)
-        .collect();
-    tags.sort_unstable();
-    tags.dedup();
     Ok(SnapshotOptions {
-        host,
-        user: context.user(),
-        tags,
         time_ms: args.time,
-        description: args.description,
-        level: args.level,
-        parent,
-        force: args.force,
         exclude_caches: args.exclusion.exclude_caches,
         one_file_system: args.exclusion.one_file_system,
         dry_run: args.dry_run,
-        action: context.action(&kind.action())?,
-        ..SnapshotOptions::default()
+        ..args.record.options(context, repository, &kind.action())?
     })
 }
 
@@ -230,20 +178,4 @@ fn own_directories(context: &Context, repository: &Repository) -> Result<Vec<Pat
     let cache = context.cache_dir()?;
     let local = cache.as_deref().into_iter().chain([location]);
     Ok(local.filter_map(|path| path.canonicalize().ok()).collect())
-}
-
-/// Shows what came of a snapshot.
-pub(crate) fn conclude(context: &Context, report: &SnapshotReport) -> Result<Exit, Failure> {
-    context.show_findings(&report.findings)?;
-    context
-        .output
-        .show(&SnapshotSummary::new(report.id, &report.snapshot))?;
-    match context::count(&report.findings, Severity::Warning) {
-        0 => Ok(Exit::Ok),
-        unread => {
-            let what = show::count(unread, "source");
-            let message = format!("{what} could not be read as asked; the snapshot holds the rest");
-            Err(Failure::new(Exit::Partly, message))
-        }
-    }
 }

@@ -8,9 +8,10 @@ use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use repo_testkit::data::{random, text};
+use repo_testkit::tool;
 use rustix::fs::{FileType, Mode, XattrFlags};
 
-use crate::fixture::{Bench, blocking, run, tool};
+use crate::fixture::{Bench, blocking, run};
 
 /// One of everything that a file system of Linux holds.
 pub(crate) fn write_tree(root: &Path) {

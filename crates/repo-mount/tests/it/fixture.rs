@@ -104,18 +104,6 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// A program that `tests/tools/install.sh clients` installs.
-pub(crate) fn tool(name: &str) -> PathBuf {
-    let tools = match std::env::var_os("REPO_TEST_TOOLS") {
-        Some(tools) => PathBuf::from(tools),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/.tools"),
-    };
-    let tool = tools.join(name);
-    let hint = "run tests/tools/install.sh clients";
-    assert!(tool.exists(), "{} is missing: {hint}", tool.display());
-    tool
-}
-
 /// Runs a program and returns what it printed.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use repo_tables::avro;
 use repo_tables::iceberg::{Kind, Metadata, TableUuid};
+use repo_testkit::tool;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -15,15 +16,7 @@ use crate::place::{current, moved, needed, path_of};
 
 fn python(arguments: &[&str]) -> Vec<u8> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
-    let tools = std::env::var_os("REPO_TEST_TOOLS");
-    let tools = tools.map_or_else(|| tests.join(".tools"), PathBuf::from);
-    let python = tools.join("venv-iceberg/bin/python");
-    assert!(
-        python.is_file(),
-        "{} is missing: run tests/tools/install.sh",
-        python.display()
-    );
-    let output = Command::new(python)
+    let output = Command::new(tool("venv-iceberg/bin/python"))
         .arg(tests.join("tables/iceberg.py"))
         .args(arguments)
         .output()

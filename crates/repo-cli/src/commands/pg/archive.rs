@@ -12,6 +12,7 @@ use clap::Args;
 use repo_core::SnapshotOptions;
 use repo_postgres::wal::{self, Request, Spool, WalFile};
 
+use crate::args::LevelArgs;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::{output, show};
@@ -37,14 +38,8 @@ pub(crate) struct PushArgs {
     path: PathBuf,
     #[command(flatten)]
     local: LocalArgs,
-    /// Compress at zstd level N, 1 (fast) to 19 (small).
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 3,
-        value_parser = clap::value_parser!(i32).range(1..=19)
-    )]
-    level: i32,
+    #[command(flatten)]
+    compression: LevelArgs,
 }
 
 /// Arguments of `pg archive-get`.
@@ -108,7 +103,7 @@ pub(crate) async fn push(context: &Context, args: PushArgs) -> Result<Exit, Fail
     let options = SnapshotOptions {
         host: context.host()?,
         user: context.user(),
-        level: args.level,
+        level: args.compression.level,
         action: context.action(&format!("archive WAL from {}", request.file))?,
         ..SnapshotOptions::default()
     };

@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use repo_core::{Error, Severity};
+use repo_core::Error;
 use repo_postgres::{Action, ClusterRestore, Lsn, Recovery, Target};
 
-use crate::context::{self, Context};
+use crate::commands::restore::{CARRY_ON, conclude};
+use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::location::Place;
 use crate::message::RestoreSummary;
 use crate::select::{self, Filter};
 use crate::show::{self, Stopwatch};
-
-const CARRY_ON: &str = "run the same command again to carry on";
 
 /// Arguments of `pg restore`.
 #[derive(Debug, Args)]
@@ -133,20 +132,7 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Fa
         verified: false,
         duration_ms: clock.elapsed_ms(),
     })?;
-    let damage = context::count(&report.findings, Severity::Damage);
-    if damage > 0 {
-        let what = show::count(damage, "finding");
-        let message = format!("the repository is damaged: {what}; everything else is restored");
-        return Err(Failure::new(Exit::Damage, message));
-    }
-    match context::count(&report.findings, Severity::Warning) {
-        0 => Ok(Exit::Ok),
-        problems => {
-            let what = show::count(problems, "entry");
-            let message = format!("{what} could not be restored as asked; the rest is");
-            Err(Failure::failed(message).hint(CARRY_ON))
-        }
-    }
+    conclude(&report.findings)
 }
 
 impl RecoveryArgs {

@@ -2,10 +2,10 @@
 
 use repo_postgres::stream::{self, StreamOptions};
 
-use crate::commands::pg::snapshot::{SnapshotArgs, options};
-use crate::commands::snapshot::conclude;
+use crate::commands::pg::snapshot::SnapshotArgs;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::record::conclude;
 
 pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure> {
     let from = StreamOptions {
@@ -14,7 +14,8 @@ pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, F
         fast: !args.spread_checkpoint,
     };
     let repository = context.open_or_create_default().await?;
-    let options = options(context, &repository, args, "pg snapshot --stream")?;
+    let action = "pg snapshot --stream";
+    let options = args.record.options(context, &repository, action)?;
     let taken = stream::snapshot(&repository, &from, &options, context.progress()).await?;
     let (start, stop) = (taken.description.start_lsn, taken.description.stop_lsn);
     tracing::info!(%start, %stop, "the server is done");

@@ -1,16 +1,16 @@
 //! `repo table snapshot`: saves tables.
 
 use clap::Args;
-use repo_core::{Parent, Repository, Severity, SnapshotOptions};
+use repo_core::SnapshotOptions;
 use repo_tables::catalog::{Catalog, CatalogSource};
 use repo_tables::{At, Location, Source, TablesOptions, snapshot_tables};
 
 use super::{CatalogArgs, LakeArgs};
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::message::{SavedTableMessage, SnapshotSummary};
-use crate::select::{self, Filter, split_tags};
-use crate::{show, when};
+use crate::message::SavedTableMessage;
+use crate::record::{RecordArgs, conclude};
+use crate::when;
 
 /// Arguments of `table snapshot`.
 #[derive(Debug, Args)]
@@ -39,29 +39,8 @@ pub(crate) struct SnapshotArgs {
     lake: LakeArgs,
     #[command(flatten)]
     catalog: CatalogArgs,
-    /// Record HOST instead of this host's name. [env: REPO_HOST]
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Tag the snapshot. May be repeated.
-    #[arg(long = "tag", value_name = "TAG[,TAG]")]
-    tags: Vec<String>,
-    /// Record a text that says what this is.
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Take unchanged files from SNAPSHOT, not from the newest of the same host and places.
-    #[arg(long, value_name = "SNAPSHOT")]
-    parent: Option<String>,
-    /// Read all files, also those that look unchanged.
-    #[arg(long)]
-    force: bool,
-    /// Compress at zstd level N, 1 (fast) to 19 (small).
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 3,
-        value_parser = clap::value_parser!(i32).range(1..=19)
-    )]
-    level: i32,
+    #[command(flatten)]
+    record: RecordArgs,
     /// Do everything but write.
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -107,7 +86,12 @@ pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, F
         (None, Some(catalog)) => catalog.to_string(),
         (None, None) => String::new(),
     };
-    let options = options(context, &repository, args, &first)?;
+    let more = if args.sources.len() > 1 { " ..." } else { "" };
+    let action = format!("table snapshot {first}{more}");
+    let options = SnapshotOptions {
+        dry_run: args.dry_run,
+        ..args.record.options(context, &repository, &action)?
+    };
     let taking = snapshot_tables(
         &repository,
         &lake,
@@ -120,19 +104,7 @@ pub(super) async fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, F
     for table in &report.tables {
         context.output.show(&SavedTableMessage::new(table))?;
     }
-    let snapshot = report.snapshot;
-    context.show_findings(&snapshot.findings)?;
-    context
-        .output
-        .show(&SnapshotSummary::new(snapshot.id, &snapshot.snapshot))?;
-    match context::count(&snapshot.findings, Severity::Warning) {
-        0 => Ok(Exit::Ok),
-        unread => {
-            let what = show::count(unread, "source");
-            let message = format!("{what} could not be read as asked; the snapshot holds the rest");
-            Err(Failure::new(Exit::Partly, message))
-        }
-    }
+    conclude(context, &report.snapshot)
 }
 
 /// Reads `[NAME=]PLACE`. A place may hold `=`, a name no `/`.
@@ -147,45 +119,5 @@ fn source(text: &str) -> Result<Source, Failure> {
     Ok(Source {
         name,
         place: Location::from_user(place)?,
-    })
-}
-
-fn options(
-    context: &Context,
-    repository: &Repository,
-    args: SnapshotArgs,
-    first: &str,
-) -> Result<SnapshotOptions, Failure> {
-    let parent = match args.parent {
-        Some(name) => {
-            let known = repository.snapshots();
-            let found = select::find(&known, &name, &Filter::default())?;
-            Parent::Id(found.snapshot.id())
-        }
-        None => Parent::Auto,
-    };
-    let tags = context.profile.tags.iter().chain(&args.tags);
-    let mut tags: Vec<String> = tags
-        .flat_map(|list| split_tags(list))
-        .map(str::to_owned)
-        .collect();
-    tags.sort_unstable();
-    tags.dedup();
-    let more = if args.sources.len() > 1 { " ..." } else { "" };
-    let action = format!("table snapshot {first}{more}");
-    Ok(SnapshotOptions {
-        host: match args.host {
-            Some(host) => host,
-            None => context.host()?,
-        },
-        user: context.user(),
-        tags,
-        description: args.description,
-        level: args.level,
-        parent,
-        force: args.force,
-        dry_run: args.dry_run,
-        action: context.action(&action)?,
-        ..SnapshotOptions::default()
     })
 }
