@@ -66,6 +66,8 @@ struct Took {
 struct Place<'o> {
     options: &'o Options,
     dir: PathBuf,
+    tree: PathBuf,
+    large: PathBuf,
 }
 
 impl Mounter {
@@ -106,7 +108,8 @@ impl Place<'_> {
             "backup"
         };
         let mut command = self.command(tool, &[verb]);
-        command.arg(&self.options.tree).arg(&self.options.large);
+        // Whole paths: restic stores others as they are given.
+        command.arg(&self.tree).arg(&self.large);
         measure::untimed(command).map(drop)
     }
 
@@ -319,12 +322,15 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     let work = fs::canonicalize(&options.work).map_err(io("find", &options.work))?;
     let _alone = data::occupy(&work)?;
     let dir = work.join("mount");
-    let place = Place { options, dir };
+    let place = Place {
+        options,
+        dir,
+        tree: fs::canonicalize(&options.tree).map_err(io("find", &options.tree))?,
+        large: fs::canonicalize(&options.large).map_err(io("find", &options.large))?,
+    };
     data::remove(&place.dir)?;
     let target = place.dir.join("mount");
     fs::create_dir_all(&target).map_err(io("create", &target))?;
-    let tree = fs::canonicalize(&options.tree).map_err(io("find", &options.tree))?;
-    let large = fs::canonicalize(&options.large).map_err(io("find", &options.large))?;
     let mut rows = String::new();
     let mut figures = Vec::new();
     for tool in Mounter::ALL {
@@ -340,11 +346,11 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     for _ in 0..options.rounds {
         for Figures { tool, took } in &mut figures {
             let [in_order, at_random, listed] = took;
-            in_order.push(place.one(*tool, |root| read_in_order(&below(root, &large)))?);
+            in_order.push(place.one(*tool, |root| read_in_order(&below(root, &place.large)))?);
             at_random.push(place.one(*tool, |root| {
-                read_at_random(&below(root, &large), options.reads)
+                read_at_random(&below(root, &place.large), options.reads)
             })?);
-            listed.push(place.one(*tool, |root| list(&below(root, &tree)))?);
+            listed.push(place.one(*tool, |root| list(&below(root, &place.tree)))?);
         }
     }
     data::remove(&place.dir)?;

@@ -10,6 +10,8 @@ pub(crate) const LIST_PAGE: usize = 1000;
 pub(crate) const OPEN_FILES: usize = 64;
 /// Requests of the kernel that are worked on at once.
 pub(crate) const THREADS: usize = 8;
+/// Reads whose surroundings wait to be handed to the kernel; more are not remembered.
+pub(crate) const SPILL_QUEUE: usize = 4;
 /// Requests the kernel sends ahead of who reads.
 pub(crate) const BACKGROUND: u16 = 32;
 /// How far the kernel reads ahead where it lets itself be asked, in KiB.

@@ -72,7 +72,7 @@ impl Mount {
                 Shown::Snapshot(Box::new(named))
             }
         };
-        let fs = Fs::new(repository.clone(), shown, Handle::current());
+        let (fs, spilled) = Fs::new(repository.clone(), shown, Handle::current());
         let config = config(repository.location(), options.allow_other);
         let target = target.to_owned();
         let failed = |path: &Path| {
@@ -82,7 +82,9 @@ impl Mount {
         let mounted = tokio::task::spawn_blocking(move || {
             let place = target.canonicalize().map_err(failed(&target))?;
             let session = Session::new(fs, &place, &config).map_err(failed(&place))?;
+            let kernel = session.notifier();
             let session = session.spawn().map_err(failed(&place))?;
+            spilled.serve(kernel).map_err(failed(&place))?;
             read_ahead(&place);
             let guard = Guard::start(&place).map_err(failed(&place))?;
             Ok(Self {

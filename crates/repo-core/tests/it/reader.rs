@@ -90,6 +90,48 @@ async fn every_range_is_what_was_saved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lies_around_a_read_is_at_hand_and_right() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = scratch.path().to_path_buf();
+    write_files(&source);
+    let store = Store::open("memory://", &[]).unwrap();
+    let repository = create(store, &Access::password("x")).await;
+    let view = take(&repository, &source).await;
+    blocking(move || {
+        for name in ["random", "text", "sparse"] {
+            let content = fs::read(source.join(name)).unwrap();
+            let root = &view.snapshot().root;
+            let reader = repository.reader();
+            let entry = reader.resolve(root, name.as_bytes()).unwrap().unwrap();
+            let mut most = 0;
+            for at in 0..40_u64 {
+                let file = reader.file(&entry).unwrap();
+                let offset = (3 << 20) + at * 7_919_777 % (file.size() - (3 << 20));
+                file.read(offset, 10).unwrap();
+                assert!(file.has_jumped(), "{name} {offset}");
+                let Some((start, bytes)) = file.at_hand(offset).unwrap() else {
+                    // A hole is not stored, so there is nothing to decode.
+                    assert_eq!(name, "sparse");
+                    continue;
+                };
+                let end = start + bytes.len() as u64;
+                assert!((start..end).contains(&offset), "{name} {offset}");
+                let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
+                assert!(content.get(range) == Some(&bytes[..]), "{name} {offset}");
+                most = most.max(bytes.len());
+            }
+            assert!(most > 100_000 || name == "sparse", "{name} {most}");
+            let fresh = repository.reader().file(&entry).unwrap();
+            assert!(fresh.at_hand(0).unwrap().is_none(), "nothing was read");
+            assert!(fresh.at_hand(fresh.size()).unwrap().is_none());
+            fresh.read(0, 4096).unwrap();
+            assert!(!fresh.has_jumped(), "from the start on, it is in order");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_split_directory_is_found_by_name_and_by_number() {
     let scratch = tempfile::tempdir().unwrap();
     for number in 0..3000 {

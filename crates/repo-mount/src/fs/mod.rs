@@ -7,6 +7,7 @@ mod attr;
 mod inodes;
 mod layout;
 mod requests;
+mod spill;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -21,6 +22,8 @@ use tokio::time::Instant;
 use crate::limits::{LAYOUTS_KEPT, OPEN_FILES, REFRESH_EVERY, REFRESH_TIMEOUT};
 use inodes::{Inodes, Kind, LeafOf, ROOT};
 use layout::Layout;
+use spill::Spill;
+pub(crate) use spill::Spilled;
 
 /// Which snapshots are shown.
 pub type SnapshotFilter = Box<dyn Fn(&SnapshotRef) -> bool + Send + Sync>;
@@ -45,6 +48,7 @@ pub(crate) struct Fs {
     /// Root entries of the snapshots shown, by number.
     roots: Mutex<HashMap<u64, Arc<Entry>>>,
     files: Mutex<LruCache<u64, Arc<FileReader>>>,
+    spill: Spill,
 }
 
 struct Lists {
@@ -102,7 +106,8 @@ fn failed(error: repo_core::Error) -> Errno {
 }
 
 impl Fs {
-    pub(crate) fn new(repository: Repository, shown: Shown, runtime: Handle) -> Self {
+    /// The file system, and what it hands to the kernel unasked.
+    pub(crate) fn new(repository: Repository, shown: Shown, runtime: Handle) -> (Self, Spilled) {
         let owner = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -111,6 +116,7 @@ impl Fs {
         let reader = repository.reader();
         let layout = Arc::new(Layout::new(&inodes, 0, &[]));
         let files = NonZeroUsize::new(OPEN_FILES).unwrap_or(NonZeroUsize::MIN);
+        let (spill, spilled) = spill::channel();
         let fs = Self {
             repository,
             reader,
@@ -124,6 +130,7 @@ impl Fs {
             }),
             roots: Mutex::default(),
             files: Mutex::new(LruCache::new(files)),
+            spill,
             shown,
         };
         match &fs.shown {
@@ -133,7 +140,7 @@ impl Fs {
             }
             Shown::Lists(_) => fs.relist(&mut lock(&fs.lists)),
         }
-        fs
+        (fs, spilled)
     }
 
     /// Makes the lists anew when the repository has changed.

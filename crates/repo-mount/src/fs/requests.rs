@@ -275,10 +275,16 @@ impl Filesystem for Fs {
     ) {
         let read = self.file(ino.0).and_then(|file| {
             let len = usize::try_from(size).map_err(|_| Errno::EINVAL)?;
-            file.read(offset, len).map_err(failed)
+            let bytes = file.read(offset, len).map_err(failed)?;
+            Ok((file, bytes))
         });
         match read {
-            Ok(bytes) => reply.data(&bytes),
+            Ok((file, bytes)) => {
+                reply.data(&bytes);
+                if file.has_jumped() {
+                    self.spill.around(ino, file, offset);
+                }
+            }
             Err(error) => reply.error(error),
         }
     }

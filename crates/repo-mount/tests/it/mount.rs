@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -297,6 +297,73 @@ async fn a_lost_store_is_an_error_and_not_a_hang() {
         );
         fs::rename(&away, &stored).unwrap();
         assert!(fs::read(&file).unwrap() == fs::read(source.join("file")).unwrap());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_keeps_what_was_decoded_around_a_read() {
+    const PAGE: usize = 4096;
+    const MIDDLE: usize = 3 << 20;
+    const FAR: u64 = 8 << 20;
+    let bench = Bench::new().await;
+    let text: String = (0..900_000).map(|n| format!("line {n}\n")).collect();
+    fs::write(bench.source().join("text"), &text).unwrap();
+    // More than the segments that a mount keeps.
+    fs::write(bench.source().join("other"), random(1, 64 << 20)).unwrap();
+    bench.take().await;
+    let mounted = bench.mount().await;
+    let latest = mounted.path().join("snapshots/latest");
+    let stored = bench.place.path().join("repository");
+    let away = bench.place.path().join("away");
+    blocking(move || {
+        let file = fs::File::open(latest.join("text")).unwrap();
+        let mut page = [0; PAGE];
+        file.read_exact_at(&mut page, MIDDLE as u64).unwrap();
+        fs::read(latest.join("other")).unwrap();
+        fs::rename(&stored, &away).unwrap();
+        for near in [MIDDLE - 4 * PAGE, MIDDLE + 4 * PAGE] {
+            file.read_exact_at(&mut page, near as u64).unwrap();
+            assert!(page == text.as_bytes()[near..near + PAGE]);
+        }
+        let error = file.read_exact_at(&mut page, FAR).unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::IO.raw_os_error())
+        );
+        fs::rename(&away, &stored).unwrap();
+        assert!(fs::read(latest.join("text")).unwrap() == text.as_bytes());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_at_random_do_not_wait_for_each_other_forever() {
+    const PAGE: usize = 4096;
+    let bench = Bench::new().await;
+    let content = random(3, 24 << 20);
+    fs::write(bench.source().join("file"), &content).unwrap();
+    bench.take().await;
+    let mounted = bench.mount().await;
+    let path = mounted.path().join("snapshots/latest/file");
+    blocking(move || {
+        std::thread::scope(|scope| {
+            for reader in 0..12_usize {
+                let (path, content) = (&path, &content);
+                scope.spawn(move || {
+                    let file = fs::File::open(path).unwrap();
+                    let pages = content.len() / PAGE;
+                    for step in 0..400 {
+                        // All meet at some pages, and pass each other at others.
+                        let at = (step * 2_654_435_761 + reader % 3 * 7) % (pages - 2) * PAGE;
+                        let mut bytes = [0; 2 * PAGE];
+                        file.read_exact_at(&mut bytes, at as u64).unwrap();
+                        assert!(content.get(at..at + bytes.len()) == Some(&bytes[..]));
+                    }
+                });
+            }
+        });
+        assert!(fs::read(&path).unwrap() == content);
     })
     .await;
 }

@@ -179,6 +179,12 @@ impl Segments {
         }
     }
 
+    /// The segment, when it is here.
+    pub(super) fn at_hand(&self, address: &SegmentAddress) -> Option<Arc<Held>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ready.get(address)
+    }
+
     /// Whether the segment is here or on its way.
     pub(super) fn knows(&self, address: &SegmentAddress) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

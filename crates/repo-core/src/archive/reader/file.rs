@@ -126,6 +126,51 @@ impl FileReader {
         Ok(parts.finish())
     }
 
+    /// Whether the last read was away from the one before: no reading ahead serves such reads.
+    #[must_use]
+    pub fn has_jumped(&self) -> bool {
+        let place = self.place.lock();
+        place.unwrap_or_else(PoisonError::into_inner).in_order == 0
+    }
+
+    /// Bytes of the file around `offset` that were decoded together with the one there and are still
+    /// at hand, and where in the file they start: the longest run that lies in one segment as it does
+    /// in the file. Nothing is read or decoded for it, and each of its chunks is verified.
+    pub fn at_hand(&self, offset: u64) -> Result<Option<(u64, Bytes)>> {
+        if offset >= self.file.size {
+            return Ok(None);
+        }
+        let Some((mut first, mut run)) = self.held_at(offset)? else {
+            return Ok(None);
+        };
+        while let Some(before) = first.checked_sub(1)
+            && let Some((start, chunk)) = self.held_at(before)?
+            && chunk.is_followed_by(&run)
+        {
+            (first, run.range.start) = (start, chunk.range.start);
+        }
+        loop {
+            let next = first + run.range.len() as u64;
+            if next >= self.file.size {
+                break;
+            }
+            match self.held_at(next)? {
+                Some((_, chunk)) if run.is_followed_by(&chunk) => run.range.end = chunk.range.end,
+                _ => break,
+            }
+        }
+        Ok(Some((first, Bytes::from_owner(run))))
+    }
+
+    /// The chunk that spans `offset`, when its segment is at hand, and where in the file it starts.
+    fn held_at(&self, offset: u64) -> Result<Option<(u64, Piece)>> {
+        let (start, extent) = self.file.extent_at(&self.reader, offset)?;
+        let Some(id) = extent.id else { return Ok(None) };
+        let found = self.reader.chunk_at_hand(&id)?;
+        let whole = found.filter(|(_, range)| range.len() as u64 == extent.len);
+        Ok(whole.map(|(held, range)| (start, Piece { held, range })))
+    }
+
     /// Has the segments of `range` decoded on other threads. What is not done because there is much
     /// to do is read when it is wanted.
     fn read_ahead(&self, range: Range<u64>) {
@@ -237,6 +282,12 @@ struct Piece {
     range: Range<usize>,
 }
 
+impl Piece {
+    fn is_followed_by(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.held, &other.held) && self.range.end == other.range.start
+    }
+}
+
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         self.held.raw().get(self.range.clone()).unwrap_or_default()
@@ -245,14 +296,13 @@ impl AsRef<[u8]> for Piece {
 
 impl Parts {
     fn push(&mut self, held: Arc<Held>, range: Range<usize>) {
+        let next = Piece { held, range };
         if let Some(piece) = &mut self.piece
-            && Arc::ptr_eq(&piece.held, &held)
-            && piece.range.end == range.start
+            && piece.is_followed_by(&next)
         {
-            piece.range.end = range.end;
+            piece.range.end = next.range.end;
             return;
         }
-        let next = Piece { held, range };
         if self.piece.is_none() && self.copied.is_empty() {
             self.piece = Some(next);
             return;

@@ -300,6 +300,17 @@ impl Reader {
         })
     }
 
+    /// The same, when its segment is decoded already and the chunk is what it should be.
+    fn chunk_at_hand(&self, id: &BlobId) -> Result<Option<(Arc<Held>, std::ops::Range<usize>)>> {
+        let (address, ordinal) = self.locate(id)?;
+        let held = self.shared.segments.at_hand(&address);
+        let ring = &self.shared.repository.inner.ring;
+        Ok(held.and_then(|held| {
+            let range = held.chunk(ring, ordinal, id)?;
+            Some((held, range))
+        }))
+    }
+
     /// Trees through the index of the newest state known.
     fn trees(&self) -> Result<(u64, Trees)> {
         let lock = self.shared.trees.lock();
