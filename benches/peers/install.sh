@@ -35,7 +35,7 @@ if ! command -v borg rsync >/dev/null || ! ls /usr/lib/postgresql/*/bin/pgbench 
     apt-get -qq install -y borgbackup rsync postgresql postgresql-contrib >/dev/null
 fi
 ln -sf "$(command -v borg)" bin/borg
-[ -x bin/rustic ] || cargo install --quiet --locked --root "$dir" --version "$rustic_version" rustic-rs
+[ -x bin/rustic ] || cargo install --quiet --locked --root "$dir" --version "$rustic_version" --features mount rustic-rs
 if ! [ -x venv/bin/python ]; then
     python3 -m venv venv
     venv/bin/pip install --quiet 'pyiceberg[sql-sqlite,pyarrow]' deltalake pyarrow numpy

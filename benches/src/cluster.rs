@@ -2,14 +2,18 @@
 //! tools save the same states of the same cluster, one after another while the server is idle, and load
 //! comes between the states.
 
+mod place;
 mod server;
 mod tool;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use repo_testkit::Seaweed;
 
+use crate::cluster::place::Place;
 use crate::cluster::server::Server;
 use crate::cluster::tool::{Keeper, Name};
 use crate::data;
@@ -41,13 +45,16 @@ pub(crate) struct Options {
     /// Seconds of load before each of them.
     #[arg(long, default_value_t = 60)]
     round_seconds: u32,
+    /// Put the repositories on a SeaweedFS server, which `tests/tools/install.sh seaweedfs` installs.
+    #[arg(long)]
+    s3: bool,
     /// Tools to run.
     #[arg(long, value_delimiter = ',', default_values_t = Name::ALL)]
     tools: Vec<Name>,
     /// The `repo` binary.
     #[arg(long, default_value = "target/release/repo")]
     repo_bin: PathBuf,
-    /// Where `cluster.md` goes.
+    /// Where `cluster.md` goes, or `cluster-s3.md`.
     #[arg(long, default_value = "docs/bench")]
     out: PathBuf,
 }
@@ -86,6 +93,12 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     let _alone = data::occupy(&work)?;
     let server = Server::create(&work.join("cluster"), &options.postgres, &options.user)?;
     server.tables(options.scale)?;
+    let storage = if options.s3 {
+        let storage = Seaweed::start_with_tls();
+        Some(Arc::new(storage.map_err(io("start", Path::new("weed")))?))
+    } else {
+        None
+    };
     let mut keepers = Vec::new();
     for name in &options.tools {
         let program = match name {
@@ -93,10 +106,12 @@ pub(crate) fn all(options: &Options) -> Result<()> {
             peer => options.peers.join("bin").join(peer.program()),
         };
         let dir = work.join(peer_dir(*name));
-        keepers.push(Keeper::create(*name, program, dir, &server)?);
+        let place = Place::create(&dir, storage.as_ref())?;
+        keepers.push(Keeper::create(*name, program, dir, place, &server)?);
     }
     let mut table = Table {
         keepers,
+        storage,
         rows: Vec::new(),
     };
     table.initial()?;
@@ -109,7 +124,11 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     table.after(&work)?;
     drop(server);
     let text = table.text(options);
-    data::write(&options.out.join("cluster.md"), text.as_bytes())?;
+    let name = match options.s3 {
+        true => "cluster-s3.md",
+        false => "cluster.md",
+    };
+    data::write(&options.out.join(name), text.as_bytes())?;
     data::print(&text)
 }
 
@@ -119,6 +138,8 @@ fn peer_dir(name: Name) -> String {
 
 struct Table {
     keepers: Vec<Keeper>,
+    /// The server of the repositories, when they are not in directories.
+    storage: Option<Arc<Seaweed>>,
     rows: Vec<Row>,
 }
 
@@ -189,7 +210,9 @@ impl Table {
         self.each(FIRST, What::Time, Keeper::restore_first)?;
         let mut fresh = Vec::new();
         for keeper in &self.keepers {
-            let mut other = keeper.beside(work.join(format!("{}-fresh", peer_dir(keeper.name))))?;
+            let dir = work.join(format!("{}-fresh", peer_dir(keeper.name)));
+            let place = Place::create(&dir, self.storage.as_ref())?;
+            let mut other = keeper.beside(dir, place)?;
             other.init()?;
             other.full()?;
             fresh.push(other);
@@ -202,9 +225,14 @@ impl Table {
 
     fn text(&self, options: &Options) -> String {
         let mut text = format!(
-            "# A live cluster\n\n\
+            "# A live cluster{}\n\n\
              Postgres with ten tables of {} MB each. All tools save the same states; the server is idle meanwhile. Time \
              in seconds with peak memory, bytes in MB; the last column is `repo` in units of pgBackRest.\n\n",
+            if options.s3 {
+                ", repositories on SeaweedFS"
+            } else {
+                ""
+            },
             16 * options.scale
         );
         text.push_str("| work |");
@@ -279,9 +307,9 @@ fn costs(
 ) -> Result<Vec<Cost>> {
     let mut costs = Vec::new();
     for keeper in keepers {
-        let before = data::extent(&keeper.repository())?.bytes;
+        let before = keeper.stored()?;
         let usage = act(keeper)?;
-        let grown = data::extent(&keeper.repository())?.bytes - before;
+        let grown = keeper.stored()? - before;
         eprintln!(
             "{:12} {work:40} {:8.2} s {:6} MB {grown:12} bytes",
             keeper.name.to_string(),

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
+use crate::cluster::place::Place;
 use crate::cluster::server::{PORT, Server};
 use crate::data;
 use crate::error::{Result, io};
@@ -43,7 +44,9 @@ impl std::fmt::Display for Name {
 pub(super) struct Keeper {
     pub(super) name: Name,
     program: PathBuf,
+    /// Of its logs, cache and restores.
     dir: PathBuf,
+    place: Place,
     data: PathBuf,
     socket: PathBuf,
     dsn: String,
@@ -58,12 +61,14 @@ impl Keeper {
         name: Name,
         program: PathBuf,
         dir: PathBuf,
+        place: Place,
         server: &Server,
     ) -> Result<Self> {
         let keeper = Self {
             name,
             program,
             dir,
+            place,
             data: server.data(),
             socket: server.socket().to_path_buf(),
             dsn: server.dsn(),
@@ -75,11 +80,12 @@ impl Keeper {
     }
 
     /// The same tool with another repository.
-    pub(super) fn beside(&self, dir: PathBuf) -> Result<Self> {
+    pub(super) fn beside(&self, dir: PathBuf, place: Place) -> Result<Self> {
         let keeper = Self {
             name: self.name,
             program: self.program.clone(),
             dir,
+            place,
             data: self.data.clone(),
             socket: self.socket.clone(),
             dsn: self.dsn.clone(),
@@ -95,8 +101,9 @@ impl Keeper {
         fs::create_dir_all(&self.dir).map_err(io("create", &self.dir))
     }
 
-    pub(super) fn repository(&self) -> PathBuf {
-        self.dir.join("repository")
+    /// Bytes in the repository.
+    pub(super) fn stored(&self) -> Result<u64> {
+        self.place.stored()
     }
 
     pub(super) fn init(&mut self) -> Result<()> {
@@ -171,16 +178,18 @@ impl Keeper {
         self.restore(first.as_deref().unwrap_or("latest"))
     }
 
-    /// The label of the first backup is the name of its directory.
+    /// The label of the first backup.
     fn first_set(&self) -> Result<Option<String>> {
-        let dir = self.repository().join("backup/bench");
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(io("list", &dir))? {
-            let entry = entry.map_err(io("list", &dir))?;
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-        names.retain(|name| name.ends_with('F'));
-        Ok(names.into_iter().min())
+        let mut command = self.command();
+        command.args(["--output=json", "info"]);
+        let told = measure::untimed(command)?;
+        let told = String::from_utf8_lossy(&told);
+        let labels = told.split("\"label\":\"").skip(1);
+        let labels = labels.filter_map(|rest| rest.split('"').next());
+        Ok(labels
+            .filter(|label| label.ends_with('F'))
+            .min()
+            .map(str::to_owned))
     }
 
     fn target(&self) -> PathBuf {
@@ -223,16 +232,12 @@ impl Keeper {
     /// The program with its repository, a password where it has one, and a cache of its own.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        let prefix = match self.name {
-            Name::Restic => "RESTIC",
-            Name::Rustic => "RUSTIC",
-            Name::Repo => "REPO",
-            Name::Pgbackrest => {
-                self.pgbackrest(&mut command);
-                return command;
-            }
-        };
-        command.env(format!("{prefix}_REPOSITORY"), self.repository());
+        self.place.tell(self.name, &mut command);
+        if self.name == Name::Pgbackrest {
+            self.pgbackrest(&mut command);
+            return command;
+        }
+        let prefix = self.name.program().to_uppercase();
         command.env(format!("{prefix}_PASSWORD"), "bench");
         command.env(format!("{prefix}_CACHE_DIR"), self.dir.join("cache"));
         command.env("RUSTIC_NO_PROGRESS", "true");
@@ -247,7 +252,6 @@ impl Keeper {
             "--log-level-file=off",
         ]);
         command.args([
-            option("repo1-path", &self.repository()),
             option("log-path", &self.dir.join("log")),
             option("lock-path", &self.dir.join("lock")),
         ]);

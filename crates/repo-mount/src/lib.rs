@@ -7,6 +7,7 @@
 
 mod error;
 mod fs;
+mod guard;
 mod limits;
 mod location;
 mod overlay;

@@ -1,11 +1,10 @@
-//! Mounting, unmounting, and a guard that unmounts when this process dies.
+//! Mounting and unmounting.
 
 use std::fs;
 use std::io;
 use std::os::linux::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use repo_core::{Error as CoreError, Repository, SnapshotId};
@@ -14,7 +13,8 @@ use rustix::mount::UnmountFlags;
 use tokio::runtime::Handle;
 
 use crate::error::Error;
-use crate::fs::{Fs, Shown, SnapshotFilter};
+use crate::fs::{Fs, Shown, SnapshotFilter, Spilling};
+use crate::guard::Guard;
 use crate::limits::{KERNEL_AHEAD_KIB, THREADS};
 
 /// How to mount.
@@ -29,11 +29,12 @@ pub struct MountOptions {
     pub filter: Option<SnapshotFilter>,
 }
 
-/// A mounted repository. Dropped without [`Mount::end`], it is unmounted by its guard.
+/// A mounted repository. Dropped without [`Mount::end`], it is unmounted at once: who reads there fails.
 pub struct Mount {
     session: BackgroundSession,
     target: PathBuf,
     guard: Guard,
+    spilling: Option<Spilling>,
 }
 
 /// How a mount ended.
@@ -72,8 +73,9 @@ impl Mount {
                 Shown::Snapshot(Box::new(named))
             }
         };
-        let (fs, spilled) = Fs::new(repository.clone(), shown, Handle::current());
+        let fs = Fs::new(repository.clone(), shown, Handle::current());
         let config = config(repository.location(), options.allow_other);
+        let spill = fs.spill();
         let target = target.to_owned();
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -84,13 +86,17 @@ impl Mount {
             let session = Session::new(fs, &place, &config).map_err(failed(&place))?;
             let kernel = session.notifier();
             let session = session.spawn().map_err(failed(&place))?;
-            spilled.serve(kernel).map_err(failed(&place))?;
             read_ahead(&place);
             let guard = Guard::start(&place).map_err(failed(&place))?;
+            let spilling = match guard.aborts() {
+                true => Some(spill.open(kernel).map_err(failed(&place))?),
+                false => None,
+            };
             Ok(Self {
                 session,
                 target: place,
                 guard,
+                spilling,
             })
         });
         mounted.await.unwrap_or_else(|_| {
@@ -117,7 +123,10 @@ impl Mount {
             session,
             target,
             guard,
+            spilling,
         } = self;
+        // While requests are served, and there is a guard.
+        drop(spilling);
         let mut ended = Ended::Unmounted;
         if !session.guard.is_finished() {
             ended = unmount(&target).map_err(|source| Error::Unmount {
@@ -196,32 +205,4 @@ fn helper(target: &Path, options: &[&str]) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// A shell that waits for the end of this process, however it comes, and then takes the mount away,
-/// so that no dead one is left. It has a group of its own: signals of the terminal are not for it.
-struct Guard(Child);
-
-impl Guard {
-    const SCRIPT: &str = r#"
-read -r _
-umount -l -- "$1" 2>/dev/null ||
-fusermount3 -u -z -- "$1" 2>/dev/null ||
-fusermount -u -z -- "$1" 2>/dev/null"#;
-
-    fn start(target: &Path) -> io::Result<Self> {
-        let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg(Self::SCRIPT).arg("repo-mount-guard");
-        shell.arg(target).current_dir("/").process_group(0);
-        shell.stdin(Stdio::piped());
-        shell.stdout(Stdio::null()).stderr(Stdio::null());
-        shell.spawn().map(Self)
-    }
-
-    /// The mount is gone already.
-    fn stop(mut self) {
-        if self.0.kill().is_err() || self.0.wait().is_err() {
-            tracing::debug!("the guard of the mount had ended");
-        }
-    }
 }

@@ -6,6 +6,7 @@
 mod listing;
 mod places;
 mod recovery;
+mod writeback;
 
 use std::collections::HashSet;
 use std::fs;
@@ -27,9 +28,12 @@ use crate::manifest::{WalRange, Writer};
 use crate::postmaster::refuse_running;
 use places::Place;
 pub use recovery::{Action, Recovery, Target};
+use writeback::Writeback;
 
 /// The file without which no server starts.
 const CONTROL: &str = "global/pg_control";
+/// What tells `pg_verifybackup` what there must be.
+const MANIFEST: &str = "backup_manifest";
 /// Databases that every cluster needs, however few are restored.
 const ALWAYS: [&str; 3] = ["postgres", "template0", "template1"];
 
@@ -72,6 +76,10 @@ pub async fn restore(
         refuse_strangers(view, &pgdata).await?;
     }
     remove_control(&pgdata)?;
+    let wal = linked_wal(&pgdata);
+    let apart = places.iter().map(|place| place.location.as_path());
+    let apart = apart.chain(wal.as_deref());
+    let writeback = Writeback::begin(apart.chain([pgdata.as_path()]))?;
 
     let work = Work {
         repository,
@@ -80,7 +88,7 @@ pub async fn restore(
         adapt: adapt(&places, &pgdata, keep),
     };
     let mut report = work.restore("", &pgdata, true).await?;
-    if let Some(wal) = linked_wal(&pgdata) {
+    if let Some(wal) = wal {
         add(&mut report, work.restore("pg_wal", &wal, true).await?);
     }
     let version = description.version_directory();
@@ -100,15 +108,16 @@ pub async fn restore(
     if let Some(recovery) = &request.recovery {
         recovery.write(&pgdata)?;
     }
+    let manifest = match request.no_manifest {
+        true => None,
+        false => Some(begin_manifest(&pgdata, &description)?),
+    };
     // All of it is on the disk before the file that makes it a cluster.
-    sync(&pgdata)?;
-    for place in &places {
-        sync(&place.location)?;
-    }
+    writeback.finish()?;
     let control = work.restore(CONTROL, &pgdata.join("global"), false).await?;
     add(&mut report, control);
-    if !request.no_manifest {
-        write_manifest(&pgdata, &description)?;
+    if let Some(manifest) = manifest {
+        end_manifest(&pgdata, manifest, &description)?;
     }
     sync(&pgdata)?;
     Ok(report)
@@ -237,13 +246,30 @@ async fn refuse_strangers(view: &SnapshotView, pgdata: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_manifest(pgdata: &Path, description: &Description) -> Result<()> {
-    let path = pgdata.join("backup_manifest");
+/// Lists all files but the last one, which is not there yet.
+fn begin_manifest(pgdata: &Path, description: &Description) -> Result<Writer<BufWriter<fs::File>>> {
+    let path = pgdata.join(MANIFEST);
     let failed = |error| Error::io("write", &path, error);
     let out = BufWriter::new(create(&path, pgdata)?);
     let mut writer =
         Writer::new(out, description.version, &description.system_identifier).map_err(failed)?;
     listing::each_file(pgdata, |file| writer.file(file).map_err(failed))?;
+    Ok(writer)
+}
+
+fn end_manifest(
+    pgdata: &Path,
+    mut writer: Writer<BufWriter<fs::File>>,
+    description: &Description,
+) -> Result<()> {
+    let path = pgdata.join(MANIFEST);
+    let failed = |error| Error::io("write", &path, error);
+    let control = pgdata.join(CONTROL);
+    // Lost by damage, it is a finding already.
+    if control.is_file() {
+        let control = listing::one_file(CONTROL.as_bytes().to_vec(), &control)?;
+        writer.file(&control).map_err(failed)?;
+    }
     let range = WalRange {
         timeline: description.timeline,
         start: description.start_lsn,

@@ -32,12 +32,14 @@ dir=$1; shift
 cd "$dir" || exit 1
 inline=0
 [ "$9" = 0 ] || inline=1048576
+tls=
+[ "${10}" = 0 ] || tls="-s3.port.https=${10} -s3.cert.file=tls.crt -s3.key.file=tls.key"
 "$0" -logtostderr=true server -dir=data -ip=127.0.0.1 -ip.bind=127.0.0.1 \
   -master.telemetry=false -master.volumeSizeLimitMB=64 -volume.max=200 \
   -master.port=$1 -master.port.grpc=$2 -volume.port=$3 -volume.port.grpc=$4 \
   -filer -filer.port=$5 -filer.port.grpc=$6 -filer.localSocket="$dir/filer.sock" \
   -s3 -s3.port=$7 -s3.port.grpc=$8 -s3.localSocket="$dir/s3.sock" -s3.config=s3.json \
-  -s3.port.iceberg=$9 -s3.port.lance=0 -s3.autoCreateBucket=false -filer.saveToFilerLimit=$inline \
+  -s3.port.iceberg=$9 -s3.port.lance=0 -s3.autoCreateBucket=false -filer.saveToFilerLimit=$inline $tls \
   </dev/null >log 2>&1 &
 server=$!
 read -r _
@@ -47,12 +49,19 @@ for port in "$@"; do rm -f /tmp/seaweedfs-*-$port.sock; done
 rm -rf "$dir"
 "#;
 
+/// What a server offers beside S3.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    Catalog,
+    Tls,
+}
+
 /// A running server with one bucket; ends when dropped or when the process ends.
 #[derive(Debug)]
 pub struct Seaweed {
     supervisor: Child,
     weed: PathBuf,
-    ports: [u16; 9],
+    ports: [u16; 10],
     directory: TempDir,
 }
 
@@ -69,13 +78,18 @@ impl Seaweed {
 
     /// Starts a server of the caller's own and waits until it answers.
     pub fn start() -> io::Result<Self> {
-        Self::start_as(false)
+        Self::start_as(&[])
+    }
+
+    /// Starts a server that speaks TLS on a port of its own, too. Who connects cannot verify its certificate.
+    pub fn start_with_tls() -> io::Result<Self> {
+        Self::start_as(&[Extra::Tls])
     }
 
     /// Starts a server that is an Iceberg REST catalog, too, with the buckets `lake` and `other-lake` as
     /// its warehouses. In those, objects are below `<namespace>/<table>/` only.
     pub fn start_with_catalog() -> io::Result<Self> {
-        let server = Self::start_as(true)?;
+        let server = Self::start_as(&[Extra::Catalog])?;
         for name in ["lake", "other-lake"] {
             let command = format!("s3tables.bucket -create -name {name} -account 000000000000");
             let said = server.shell(&command)?;
@@ -86,7 +100,7 @@ impl Seaweed {
         Ok(server)
     }
 
-    fn start_as(catalog: bool) -> io::Result<Self> {
+    fn start_as(extras: &[Extra]) -> io::Result<Self> {
         let weed = tools::place("bin/weed");
         if !weed.is_file() {
             return Err(io::Error::other(format!(
@@ -97,7 +111,7 @@ impl Seaweed {
         let mut failure = io::Error::other("not started");
         // A port that was free may be taken before the server has it.
         for _ in 0..STARTS_MAX {
-            let server = Self::spawn(&weed, catalog)?;
+            let server = Self::spawn(&weed, extras)?;
             match server.wait_until_ready() {
                 Ok(()) => {
                     server.create_bucket(BUCKET)?;
@@ -113,6 +127,34 @@ impl Seaweed {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.s3_port())
+    }
+
+    /// The port that speaks TLS, on a server that has one.
+    #[must_use]
+    pub fn tls_port(&self) -> u16 {
+        self.ports[9]
+    }
+
+    /// Names of the key and its secret.
+    #[must_use]
+    pub fn credentials(&self) -> (&'static str, &'static str) {
+        (ACCESS_KEY, SECRET_KEY)
+    }
+
+    /// Bytes on disk of the objects in a bucket, deleted ones included until the server cleans up.
+    pub fn bytes_in(&self, bucket: &str) -> io::Result<u64> {
+        let mut bytes = 0;
+        for file in fs::read_dir(self.directory.path().join("data"))? {
+            let file = file?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            let number = name
+                .strip_prefix(bucket)
+                .and_then(|rest| rest.strip_prefix('_'));
+            if number.is_some_and(|number| number.ends_with(".dat")) {
+                bytes += file.metadata()?.len();
+            }
+        }
+        Ok(bytes)
     }
 
     /// The URL of the catalog, on a server that is one.
@@ -193,7 +235,7 @@ impl Seaweed {
         self.ports[6]
     }
 
-    fn spawn(weed: &Path, catalog: bool) -> io::Result<Self> {
+    fn spawn(weed: &Path, extras: &[Extra]) -> io::Result<Self> {
         let directory = TempDir::with_prefix("weed-")?;
         fs::create_dir(directory.path().join("data"))?;
         let identities = format!(
@@ -201,8 +243,13 @@ impl Seaweed {
         );
         fs::write(directory.path().join("s3.json"), identities)?;
         let mut ports = free_ports()?;
-        if !catalog {
+        if !extras.contains(&Extra::Catalog) {
             ports[8] = 0;
+        }
+        if extras.contains(&Extra::Tls) {
+            make_certificate(directory.path())?;
+        } else {
+            ports[9] = 0;
         }
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR])
@@ -260,9 +307,32 @@ fn pause() {
     thread::sleep(PAUSE);
 }
 
-fn free_ports() -> io::Result<[u16; 9]> {
+fn make_certificate(directory: &Path) -> io::Result<()> {
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+        ])
+        .args([
+            "-subj",
+            "/CN=127.0.0.1",
+            "-keyout",
+            "tls.key",
+            "-out",
+            "tls.crt",
+        ])
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .output()?;
+    if made.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&made.stderr);
+    Err(io::Error::other(format!("openssl failed: {said}")))
+}
+
+fn free_ports() -> io::Result<[u16; 10]> {
     let mut held = Vec::new();
-    let mut ports = [0; 9];
+    let mut ports = [0; 10];
     for port in &mut ports {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         *port = listener.local_addr()?.port();

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -115,6 +116,55 @@ fn a_killed_program_leaves_no_dead_mount() {
         target.canonicalize().is_ok() && !is_mounted(&target)
     });
     assert_eq!(fs::read_dir(target).expect("a directory").count(), 0);
+}
+
+#[test]
+fn killed_among_readers_at_random_it_is_gone() {
+    const PAGE: u64 = 8192;
+    const ROUNDS: u64 = 10;
+    let home = Home::plain();
+    // Long segments of text: to read one page means to hand many to the kernel.
+    let text: String = (0..2_500_000).map(|n| format!("line {n}\n")).collect();
+    home.write("source/file", &text);
+    fs::create_dir(home.path("mount")).expect("a directory");
+    home.snapshot(["source"]);
+    let target = home.path("mount");
+    let pages = text.len() as u64 / PAGE;
+    for round in 0..ROUNDS {
+        let mut running = Running::start(&home, &["mount"]);
+        let read = |reader: u64| {
+            let file = fs::File::open(target.join("snapshots/latest/file")).expect("a file");
+            let mut page = [0; PAGE as usize];
+            // Neighbours of each other, so that one waits for what another is given.
+            for step in reader / 4.. {
+                let at = step * 7919 % pages * PAGE;
+                if file.read_at(&mut page, at).is_err() {
+                    return;
+                }
+            }
+        };
+        let gone = std::thread::scope(|scope| {
+            for reader in 0..16 {
+                scope.spawn(move || read(reader));
+            }
+            std::thread::sleep(Duration::from_millis(100 + 20 * round));
+            running.signal("KILL");
+            let until = Instant::now() + Duration::from_secs(20);
+            while running.child.try_wait().expect("a child").is_none() {
+                if Instant::now() > until {
+                    // Or neither it nor this test would ever end.
+                    let aborted = Command::new("umount").arg("-f").arg(&target).status();
+                    return aborted.is_err();
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            true
+        });
+        assert!(gone, "round {round}: it waits for itself");
+        within("the mount goes", || {
+            target.canonicalize().is_ok() && !is_mounted(&target)
+        });
+    }
 }
 
 #[test]

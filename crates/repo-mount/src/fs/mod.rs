@@ -22,8 +22,7 @@ use tokio::time::Instant;
 use crate::limits::{LAYOUTS_KEPT, OPEN_FILES, REFRESH_EVERY, REFRESH_TIMEOUT};
 use inodes::{Inodes, Kind, LeafOf, ROOT};
 use layout::Layout;
-use spill::Spill;
-pub(crate) use spill::Spilled;
+pub(crate) use spill::{Spill, Spilling};
 
 /// Which snapshots are shown.
 pub type SnapshotFilter = Box<dyn Fn(&SnapshotRef) -> bool + Send + Sync>;
@@ -106,8 +105,7 @@ fn failed(error: repo_core::Error) -> Errno {
 }
 
 impl Fs {
-    /// The file system, and what it hands to the kernel unasked.
-    pub(crate) fn new(repository: Repository, shown: Shown, runtime: Handle) -> (Self, Spilled) {
+    pub(crate) fn new(repository: Repository, shown: Shown, runtime: Handle) -> Self {
         let owner = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -116,7 +114,6 @@ impl Fs {
         let reader = repository.reader();
         let layout = Arc::new(Layout::new(&inodes, 0, &[]));
         let files = NonZeroUsize::new(OPEN_FILES).unwrap_or(NonZeroUsize::MIN);
-        let (spill, spilled) = spill::channel();
         let fs = Self {
             repository,
             reader,
@@ -130,7 +127,7 @@ impl Fs {
             }),
             roots: Mutex::default(),
             files: Mutex::new(LruCache::new(files)),
-            spill,
+            spill: Spill::default(),
             shown,
         };
         match &fs.shown {
@@ -140,7 +137,7 @@ impl Fs {
             }
             Shown::Lists(_) => fs.relist(&mut lock(&fs.lists)),
         }
-        (fs, spilled)
+        fs
     }
 
     /// Makes the lists anew when the repository has changed.
@@ -204,6 +201,11 @@ impl Fs {
         let mut lists = lock(&self.lists);
         self.relist(&mut lists);
         Arc::clone(&lists.layout)
+    }
+
+    /// What is handed to the kernel unasked, closed at first.
+    pub(crate) fn spill(&self) -> Spill {
+        self.spill.clone()
     }
 
     fn node(&self, ino: u64) -> Result<Node, Errno> {

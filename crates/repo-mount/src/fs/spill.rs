@@ -6,11 +6,13 @@
 //!
 //! The kernel waits for pages that other requests are about to fill. A thread that serves requests
 //! must therefore never hand over pages itself: all of them could wait for each other. One thread does
-//! it that serves nothing; what it has no time for is left out.
+//! it that serves nothing; what it has no time for is left out. No signal ends that wait, so a process
+//! that is killed in it is gone only when its connection is aborted, which the guard of the mount does.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
 
 use fuser::{INodeNo, Notifier};
 use repo_core::FileReader;
@@ -23,39 +25,60 @@ struct Place {
     offset: u64,
 }
 
-/// Where the threads that serve requests leave what they have read around.
-pub(super) struct Spill(SyncSender<Place>);
+/// Where the threads that serve requests leave what they have read around. Closed at first.
+#[derive(Clone, Default)]
+pub(crate) struct Spill(Arc<Mutex<Option<SyncSender<Place>>>>);
 
-/// The other end of it.
-pub(crate) struct Spilled(Receiver<Place>);
-
-pub(super) fn channel() -> (Spill, Spilled) {
-    let (sender, receiver) = sync_channel(SPILL_QUEUE);
-    (Spill(sender), Spilled(receiver))
+/// The thread that hands over, as long as this is held.
+pub(crate) struct Spilling {
+    spill: Spill,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Spill {
     /// Has what is at hand around `offset` handed over. Never waits.
     pub(super) fn around(&self, ino: INodeNo, file: Arc<FileReader>, offset: u64) {
-        // Full, it is not done; without the other end, the mount has ended.
-        drop(self.0.try_send(Place { ino, file, offset }));
+        if let Some(queue) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Full, it is not done.
+            drop(queue.try_send(Place { ino, file, offset }));
+        }
+    }
+
+    /// Hands over from now on.
+    pub(crate) fn open(&self, kernel: Notifier) -> io::Result<Spilling> {
+        let (sender, receiver) = sync_channel(SPILL_QUEUE);
+        let thread = Builder::new().name("mount-spill".to_owned());
+        let thread = thread.spawn(move || hand_over(&receiver, &kernel))?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        Ok(Spilling {
+            spill: self.clone(),
+            thread: Some(thread),
+        })
     }
 }
 
-impl Spilled {
-    /// Hands over by a thread of its own, until the file system is dropped.
-    pub(crate) fn serve(self, kernel: Notifier) -> io::Result<()> {
-        let thread = std::thread::Builder::new().name("mount-spill".to_owned());
-        let serve = move || {
-            for Place { ino, file, offset } in self.0 {
-                // Who reads there is told of failures.
-                if let Ok(Some((start, bytes))) = file.at_hand(offset)
-                    && let Err(error) = kernel.store(ino, start, &bytes)
-                {
-                    tracing::trace!(%error, "the kernel does not keep what is around a read");
-                }
-            }
-        };
-        thread.spawn(serve).map(drop)
+fn hand_over(queue: &Receiver<Place>, kernel: &Notifier) {
+    for Place { ino, file, offset } in queue {
+        // Who reads there is told of failures.
+        if let Ok(Some((start, bytes))) = file.at_hand(offset)
+            && let Err(error) = kernel.store(ino, start, &bytes)
+        {
+            tracing::trace!(%error, "the kernel does not keep what is around a read");
+        }
+    }
+}
+
+impl Drop for Spilling {
+    /// Waits for what is under way, while the pages that it waits for are still served.
+    fn drop(&mut self) {
+        let lock = self.spill.0.lock();
+        drop(lock.unwrap_or_else(PoisonError::into_inner).take());
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::debug!("the thread that hands pages to the kernel failed");
+        }
     }
 }

@@ -59,14 +59,17 @@ fn hand_out(
 ) -> Result<()> {
     let files: Vec<Result<File>> = batch
         .into_par_iter()
-        .map(|(path, source)| {
-            sum_up(path, &source).map_err(|error| Error::io("read", source, error))
-        })
+        .map(|(path, source)| one_file(path, &source))
         .collect();
     for file in files {
         each(&file?)?;
     }
     Ok(())
+}
+
+/// The file at `source`, called `path` in the manifest.
+pub(super) fn one_file(path: Vec<u8>, source: &Path) -> Result<File> {
+    sum_up(path, source).map_err(|error| Error::io("read", source, error))
 }
 
 fn sum_up(path: Vec<u8>, source: &Path) -> io::Result<File> {
