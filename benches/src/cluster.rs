@@ -13,6 +13,7 @@ use std::sync::Arc;
 use clap::Args;
 use repo_testkit::Seaweed;
 
+use crate::chart::{Bar, COLOUR, Chart};
 use crate::cluster::place::Place;
 use crate::cluster::server::Server;
 use crate::cluster::tool::{Keeper, Name};
@@ -59,6 +60,13 @@ pub(crate) struct Options {
     out: PathBuf,
 }
 
+/// What `repo` is to take at most, in units of pgBackRest: time of a full backup, of an increment, of a restore,
+/// and bytes added by transactions.
+const FULL: f64 = 0.6;
+const INCREMENT: f64 = 0.8;
+const RESTORE: f64 = 0.6;
+const HOT: f64 = 0.2;
+
 /// Restores after all increments, by what they are called in the table.
 const NEWEST: &str = "restore of the newest";
 const FIRST: &str = "restore of the first";
@@ -76,6 +84,8 @@ struct Cost {
 struct Row {
     work: String,
     what: What,
+    /// What `repo` is to take at most, in units of pgBackRest.
+    target: Option<f64>,
     costs: Vec<Cost>,
 }
 
@@ -116,19 +126,21 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     };
     table.initial()?;
     server.delete_a_hundredth(options.scale)?;
-    table.increment("1 % of ten tables deleted, vacuumed", true)?;
+    table.increment("1 % of ten tables deleted, vacuumed", 0.3)?;
     table.each("restore in place", What::Time, Keeper::restore_in_place)?;
     server.transactions(10_000)?;
-    table.increment("10,000 TPC-B transactions", true)?;
+    table.increment("10,000 TPC-B transactions", HOT)?;
     table.day(&server, options)?;
     table.after(&work)?;
     drop(server);
     let text = table.text(options);
     let name = match options.s3 {
-        true => "cluster-s3.md",
-        false => "cluster.md",
+        true => "cluster-s3",
+        false => "cluster",
     };
-    data::write(&options.out.join(name), text.as_bytes())?;
+    let out = options.out.join(name);
+    data::write(&out.with_extension("md"), text.as_bytes())?;
+    data::write(&out.with_extension("svg"), table.chart().svg().as_bytes())?;
     data::print(&text)
 }
 
@@ -152,14 +164,15 @@ impl Table {
         act: impl Fn(&mut Keeper) -> Result<Usage>,
     ) -> Result<()> {
         let costs = costs(&mut self.keepers, work, act)?;
-        self.push(work, what, costs);
+        self.push(work, what, Some(RESTORE), costs);
         Ok(())
     }
 
-    fn push(&mut self, work: &str, what: What, costs: Vec<Cost>) {
+    fn push(&mut self, work: &str, what: What, target: Option<f64>, costs: Vec<Cost>) {
         self.rows.push(Row {
             work: work.to_owned(),
             what,
+            target,
             costs,
         });
     }
@@ -169,18 +182,17 @@ impl Table {
             keeper.init()?;
         }
         let costs = costs(&mut self.keepers, "full backup", Keeper::full)?;
-        self.push("full backup", What::Time, costs.clone());
-        self.push("repository after it", What::Bytes, costs);
+        self.push("full backup", What::Time, Some(FULL), costs.clone());
+        self.push("repository after it", What::Bytes, None, costs);
         self.each("restore", What::Time, Keeper::restore_newest)
     }
 
-    fn increment(&mut self, load: &str, timed: bool) -> Result<()> {
+    fn increment(&mut self, load: &str, added: f64) -> Result<()> {
         let costs = costs(&mut self.keepers, load, Keeper::increment)?;
-        if timed {
-            let work = format!("increment: {load}");
-            self.push(&work, What::Time, costs.clone());
-        }
-        self.push(&format!("bytes added: {load}"), What::Bytes, costs);
+        let work = format!("increment: {load}");
+        self.push(&work, What::Time, Some(INCREMENT), costs.clone());
+        let work = format!("bytes added: {load}");
+        self.push(&work, What::Bytes, Some(added), costs);
         Ok(())
     }
 
@@ -199,8 +211,9 @@ impl Table {
             }
         }
         let load = format!("{} increments of hot updates", options.rounds);
-        self.push(&load, What::Time, sums.clone());
-        self.push(&format!("bytes added: {load}"), What::Bytes, sums);
+        self.push(&load, What::Time, Some(INCREMENT), sums.clone());
+        let work = format!("bytes added: {load}");
+        self.push(&work, What::Bytes, Some(HOT), sums);
         Ok(())
     }
 
@@ -219,7 +232,7 @@ impl Table {
         }
         let act = |keeper: &mut Keeper| keeper.restore_newest();
         let costs = costs(&mut fresh, FRESH, act)?;
-        self.push(FRESH, What::Time, costs);
+        self.push(FRESH, What::Time, Some(RESTORE), costs);
         Ok(())
     }
 
@@ -227,35 +240,36 @@ impl Table {
         let mut text = format!(
             "# A live cluster{}\n\n\
              Postgres with ten tables of {} MB each. All tools save the same states; the server is idle meanwhile. Time \
-             in seconds with peak memory, bytes in MB; the last column is `repo` in units of pgBackRest.\n\n",
+             in seconds with peak memory, bytes in MB; the ratio is `repo` in units of pgBackRest.\n\n![ratio to pgBackRest]({}.svg)\n\n",
             if options.s3 {
                 ", repositories on SeaweedFS"
             } else {
                 ""
             },
-            16 * options.scale
+            16 * options.scale,
+            if options.s3 { "cluster-s3" } else { "cluster" },
         );
         text.push_str("| work |");
         for keeper in &self.keepers {
             text.push_str(&format!(" {} |", keeper.name));
         }
-        text.push_str(" ratio |\n|---|");
-        text.push_str(&"---|".repeat(self.keepers.len() + 1));
+        text.push_str(" ratio | target |\n|---|");
+        text.push_str(&"---|".repeat(self.keepers.len() + 2));
         text.push('\n');
         for row in &self.rows {
             text.push_str(&format!("| {} |", row.work));
             for cost in &row.costs {
                 text.push_str(&format!(" {} |", row.what.shown(cost)));
             }
-            let of = |name| {
-                let place = self.keepers.iter().position(|keeper| keeper.name == name)?;
-                row.costs.get(place).map(|cost| row.what.value(cost))
-            };
-            let ratio = of(Name::Repo)
-                .zip(of(Name::Pgbackrest))
-                .and_then(|(ours, theirs)| ratio(ours, theirs));
-            let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x"));
-            text.push_str(&format!(" {ratio} |\n"));
+            let ratio = self.ratio(row);
+            let shown = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x"));
+            let verdict = ratio
+                .zip(row.target)
+                .map_or(String::new(), |(ratio, target)| {
+                    let verdict = if ratio <= target { "met" } else { "**missed**" };
+                    format!("{target}x: {verdict}")
+                });
+            text.push_str(&format!(" {shown} | {verdict} |\n"));
         }
         text.push_str("\nIn units of the restore of a fresh full:\n\n");
         for (place, keeper) in self.keepers.iter().enumerate() {
@@ -269,6 +283,32 @@ impl Table {
             text.push_str(&format!("- {}: {}\n", keeper.name, ratios.join(", ")));
         }
         text
+    }
+
+    /// What `repo` took in units of pgBackRest.
+    fn ratio(&self, row: &Row) -> Option<f64> {
+        let of = |name| {
+            let place = self.keepers.iter().position(|keeper| keeper.name == name)?;
+            row.costs.get(place).map(|cost| row.what.value(cost))
+        };
+        ratio(of(Name::Repo)?, of(Name::Pgbackrest)?)
+    }
+
+    fn chart(&self) -> Chart {
+        let group = |row: &Row| {
+            let bar = self.ratio(row).map(|ratio| Bar {
+                ratio,
+                target: row.target,
+                colour: COLOUR,
+            });
+            (row.work.clone(), Vec::from_iter(bar))
+        };
+        Chart {
+            title: "repo pg in units of pgBackRest (shorter is better)".to_owned(),
+            peer: "pgBackRest",
+            sets: Vec::new(),
+            groups: self.rows.iter().map(group).collect(),
+        }
     }
 
     /// Seconds that the tool at a place took for one piece of work.

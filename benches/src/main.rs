@@ -136,7 +136,10 @@ fn write_report(results: &Results, out: &std::path::Path) -> Result<()> {
         .iter()
         .any(|record| record.tool == Tool::Repo)
     {
-        data::write(&out.join("chart.svg"), chart::svg(results).as_bytes())?;
+        data::write(
+            &out.join("chart.svg"),
+            chart::of_results(results).svg().as_bytes(),
+        )?;
     }
     data::print(&table)
 }
