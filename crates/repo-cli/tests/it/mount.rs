@@ -10,7 +10,10 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::fs::Advice;
 
 use crate::driver::{Home, objects};
 
@@ -120,7 +123,7 @@ fn a_killed_program_leaves_no_dead_mount() {
 
 #[test]
 fn killed_among_readers_at_random_it_is_gone() {
-    const PAGE: u64 = 8192;
+    const PAGE: usize = 8192;
     const ROUNDS: u64 = 10;
     let home = Home::plain();
     // Long segments of text: to read one page means to hand many to the kernel.
@@ -129,26 +132,35 @@ fn killed_among_readers_at_random_it_is_gone() {
     fs::create_dir(home.path("mount")).expect("a directory");
     home.snapshot(["source"]);
     let target = home.path("mount");
-    let pages = text.len() as u64 / PAGE;
+    let pages = text.len() / PAGE;
     for round in 0..ROUNDS {
         let mut running = Running::start(&home, &["mount"]);
-        let read = |reader: u64| {
+        // The kernel serves what it has been handed, to the end and beyond it.
+        let over = AtomicBool::new(false);
+        let read = |reader: usize| {
             let file = fs::File::open(target.join("snapshots/latest/file")).expect("a file");
-            let mut page = [0; PAGE as usize];
+            let mut page = [0; PAGE];
             // Neighbours of each other, so that one waits for what another is given.
             for step in reader / 4.. {
                 let at = step * 7919 % pages * PAGE;
-                if file.read_at(&mut page, at).is_err() {
+                let failed = file.read_at(&mut page, at as u64).is_err();
+                // It is handed over again.
+                if step % 16 == 0 {
+                    rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).expect("advice");
+                }
+                if failed || over.load(Ordering::Relaxed) {
                     return;
                 }
             }
         };
         let gone = std::thread::scope(|scope| {
             for reader in 0..16 {
+                let read = &read;
                 scope.spawn(move || read(reader));
             }
             std::thread::sleep(Duration::from_millis(100 + 20 * round));
             running.signal("KILL");
+            over.store(true, Ordering::Relaxed);
             let until = Instant::now() + Duration::from_secs(20);
             while running.child.try_wait().expect("a child").is_none() {
                 if Instant::now() > until {
