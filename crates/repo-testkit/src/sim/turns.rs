@@ -99,6 +99,9 @@ impl Turns {
                 self.clients[self.current].asleep_until = self.asked + long;
             }
             self.switch();
+        } else if self.clients[self.current].left {
+            // It left while this request was on its way: nobody else would ever be served.
+            self.switch();
         }
         self.busy = false;
         self.serve();
