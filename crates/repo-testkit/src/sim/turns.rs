@@ -258,3 +258,32 @@ impl Turns {
         &self.trace
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_with_a_request_on_its_way_passes_the_turn_on() {
+        let mut turns = Turns::new(SimPlan {
+            seed: 1,
+            burst_max: 64,
+            sleeps: 0,
+            sleep_max: 1,
+            chances: Chances::default(),
+            clock: Clock::Right,
+            page: 1,
+        });
+        let (first, second) = (
+            turns.join("first".to_owned()),
+            turns.join("second".to_owned()),
+        );
+        turns.burst = 64;
+        assert!(turns.ask(first).is_none(), "its turn");
+        let mut waits = turns.ask(second).expect("not its turn");
+        turns.leave(first);
+        assert_eq!(waits.try_recv(), Ok(None));
+        turns.release();
+        assert_eq!(waits.try_recv(), Ok(Some(())));
+    }
+}
