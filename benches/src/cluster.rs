@@ -20,6 +20,7 @@ use crate::cluster::tool::{Keeper, Name};
 use crate::data;
 use crate::error::{Result, io};
 use crate::measure::Usage;
+use crate::report::verdict;
 use crate::stats::ratio;
 
 /// Choices of `cluster`.
@@ -58,6 +59,16 @@ pub(crate) struct Options {
     /// Where `cluster.md` goes, or `cluster-s3.md`.
     #[arg(long, default_value = "docs/bench")]
     out: PathBuf,
+}
+
+impl Options {
+    /// What the table and the chart are called.
+    fn name(&self) -> &'static str {
+        match self.s3 {
+            true => "cluster-s3",
+            false => "cluster",
+        }
+    }
 }
 
 /// What `repo` is to take at most, in units of pgBackRest: time of a full backup, of an increment, of a restore,
@@ -127,18 +138,14 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     table.initial()?;
     server.delete_a_hundredth(options.scale)?;
     table.increment("1 % of ten tables deleted, vacuumed", 0.3)?;
-    table.each("restore in place", What::Time, Keeper::restore_in_place)?;
+    table.restore("restore in place", Keeper::restore_in_place)?;
     server.transactions(10_000)?;
     table.increment("10,000 TPC-B transactions", HOT)?;
     table.day(&server, options)?;
     table.after(&work)?;
     drop(server);
     let text = table.text(options);
-    let name = match options.s3 {
-        true => "cluster-s3",
-        false => "cluster",
-    };
-    let out = options.out.join(name);
+    let out = options.out.join(options.name());
     data::write(&out.with_extension("md"), text.as_bytes())?;
     data::write(&out.with_extension("svg"), table.chart().svg().as_bytes())?;
     data::print(&text)
@@ -156,15 +163,10 @@ struct Table {
 }
 
 impl Table {
-    /// Does one thing with each tool.
-    fn each(
-        &mut self,
-        work: &str,
-        what: What,
-        act: impl Fn(&mut Keeper) -> Result<Usage>,
-    ) -> Result<()> {
+    /// Restores with each tool.
+    fn restore(&mut self, work: &str, act: impl Fn(&mut Keeper) -> Result<Usage>) -> Result<()> {
         let costs = costs(&mut self.keepers, work, act)?;
-        self.push(work, what, Some(RESTORE), costs);
+        self.push(work, What::Time, Some(RESTORE), costs);
         Ok(())
     }
 
@@ -184,7 +186,7 @@ impl Table {
         let costs = costs(&mut self.keepers, "full backup", Keeper::full)?;
         self.push("full backup", What::Time, Some(FULL), costs.clone());
         self.push("repository after it", What::Bytes, None, costs);
-        self.each("restore", What::Time, Keeper::restore_newest)
+        self.restore("restore", Keeper::restore_newest)
     }
 
     fn increment(&mut self, load: &str, added: f64) -> Result<()> {
@@ -219,8 +221,8 @@ impl Table {
 
     /// What many increments cost a restore.
     fn after(&mut self, work: &Path) -> Result<()> {
-        self.each(NEWEST, What::Time, Keeper::restore_newest)?;
-        self.each(FIRST, What::Time, Keeper::restore_first)?;
+        self.restore(NEWEST, Keeper::restore_newest)?;
+        self.restore(FIRST, Keeper::restore_first)?;
         let mut fresh = Vec::new();
         for keeper in &self.keepers {
             let dir = work.join(format!("{}-fresh", peer_dir(keeper.name)));
@@ -247,7 +249,7 @@ impl Table {
                 ""
             },
             16 * options.scale,
-            if options.s3 { "cluster-s3" } else { "cluster" },
+            options.name(),
         );
         text.push_str("| work |");
         for keeper in &self.keepers {
@@ -266,8 +268,7 @@ impl Table {
             let verdict = ratio
                 .zip(row.target)
                 .map_or(String::new(), |(ratio, target)| {
-                    let verdict = if ratio <= target { "met" } else { "**missed**" };
-                    format!("{target}x: {verdict}")
+                    format!("{target}x: {}", verdict(ratio <= target))
                 });
             text.push_str(&format!(" {shown} | {verdict} |\n"));
         }

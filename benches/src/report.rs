@@ -274,7 +274,8 @@ fn remarks(text: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-fn verdict(met: bool) -> &'static str {
+/// Whether a target is met, as tables say it.
+pub(crate) fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "**missed**" }
 }
 

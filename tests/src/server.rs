@@ -8,11 +8,12 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use repo_testkit::Seaweed;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::moment::wait;
 
 /// A minute, in pauses.
 const PAUSES_MAX: usize = 600;
@@ -146,10 +147,6 @@ fn find(server: &Seaweed) -> io::Result<(Pid, Vec<String>)> {
 }
 
 /// Waits a moment for another process, which tells nobody when it is ready.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "another process is waited for, which tells nobody when it is ready"
-)]
 pub fn pause() {
-    thread::sleep(Duration::from_millis(100));
+    wait(Duration::from_millis(100));
 }

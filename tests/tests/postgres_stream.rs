@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use repo_tests::postgres::{Programs, Server};
-use repo_tests::program::objects;
-use repo_tests::program::{Run, text};
+use repo_tests::program::{Run, objects, text};
 use repo_tests::proxy::Proxy;
 use repo_tests::site::{Site, configure, dsn, id, wait_until};
 use serde_json::Value;

@@ -122,9 +122,7 @@ impl Keeper {
             let mut command = self.command();
             command.args(["snapshots", "--json"]);
             let told = measure::untimed(command)?;
-            let told = String::from_utf8_lossy(&told).replace(": ", ":");
-            let id = told.split("\"id\":\"").nth(1);
-            self.first = id.and_then(|id| id.split('"').next()).map(str::to_owned);
+            self.first = texts(&told, "id").into_iter().next();
         }
         Ok(usage)
     }
@@ -183,13 +181,9 @@ impl Keeper {
         let mut command = self.command();
         command.args(["--output=json", "info"]);
         let told = measure::untimed(command)?;
-        let told = String::from_utf8_lossy(&told);
-        let labels = told.split("\"label\":\"").skip(1);
-        let labels = labels.filter_map(|rest| rest.split('"').next());
-        Ok(labels
-            .filter(|label| label.ends_with('F'))
-            .min()
-            .map(str::to_owned))
+        let mut labels = texts(&told, "label");
+        labels.retain(|label| label.ends_with('F'));
+        Ok(labels.into_iter().min())
     }
 
     fn target(&self) -> PathBuf {
@@ -260,4 +254,13 @@ impl Keeper {
         command.env("PGBACKREST_PG1_PORT", PORT.to_string());
         command.env("PGBACKREST_PG1_USER", "postgres");
     }
+}
+
+/// The texts that JSON has under `key`, in its order.
+fn texts(json: &[u8], key: &str) -> Vec<String> {
+    let json = String::from_utf8_lossy(json).replace(": ", ":");
+    let before = format!("\"{key}\":\"");
+    let found = json.split(&before).skip(1);
+    let found = found.filter_map(|rest| rest.split('"').next());
+    found.map(str::to_owned).collect()
 }

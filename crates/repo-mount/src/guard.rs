@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
@@ -70,20 +70,19 @@ fusermount -u -z -- "$1" 2>/dev/null"#;
 }
 
 /// Starts the shell; tells whether it is signalled when this thread ends.
-fn spawn(target: &PathBuf) -> io::Result<(Child, bool)> {
-    let start = |program: &[&str]| {
-        let (first, rest) = program.split_first().unwrap_or((&"/bin/sh", &[]));
-        let mut shell = Command::new(first);
-        shell.args(rest).arg("-c").arg(Guard::SCRIPT);
+fn spawn(target: &Path) -> io::Result<(Child, bool)> {
+    let start = |program: &str, arguments: &[&str]| {
+        let mut shell = Command::new(program);
+        shell.args(arguments).arg("-c").arg(Guard::SCRIPT);
         shell.arg("repo-mount-guard").arg(target);
         shell.current_dir("/").process_group(0);
         shell.stdin(Stdio::piped());
         shell.stdout(Stdio::null()).stderr(Stdio::null());
         shell.spawn()
     };
-    match start(&["setpriv", "--pdeathsig", "TERM", "--", "/bin/sh"]) {
+    match start("setpriv", &["--pdeathsig", "TERM", "--", "/bin/sh"]) {
         Ok(shell) => Ok((shell, true)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok((start(&["/bin/sh"])?, false)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok((start("/bin/sh", &[])?, false)),
         Err(error) => Err(error),
     }
 }

@@ -85,7 +85,7 @@ pub async fn restore(
         repository,
         view,
         progress,
-        adapt: adapt(&places, &pgdata, keep),
+        adapt: adapt(&places, wal.is_some(), keep),
     };
     let mut report = work.restore("", &pgdata, true).await?;
     if let Some(wal) = wal {
@@ -159,14 +159,14 @@ impl Work<'_> {
 }
 
 /// What of the tree is left out of the data directory, and what is changed on the way.
-fn adapt(places: &[Place], pgdata: &Path, keep: Option<HashSet<u32>>) -> Adapt {
+fn adapt(places: &[Place], wal_apart: bool, keep: Option<HashSet<u32>>) -> Adapt {
     let mut apart: HashSet<Vec<u8>> = places
         .iter()
         .map(|place| format!("pg_tblspc/{}", place.oid).into_bytes())
         .collect();
     apart.insert(PLACE.as_bytes().to_vec());
     apart.insert(CONTROL.as_bytes().to_vec());
-    if linked_wal(pgdata).is_some() {
+    if wal_apart {
         apart.insert(b"pg_wal".to_vec());
     }
     Arc::new(move |path, entry| {

@@ -14,6 +14,7 @@ use repo_core::{
 };
 use repo_testkit::FaultStore;
 use repo_testkit::data::random;
+use tempfile::TempDir;
 
 use crate::fixture::{create, take};
 
@@ -49,14 +50,20 @@ fn write_files(source: &Path) {
     sparse.write_all_at(b"end", (12 << 20) - 3).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_range_is_what_was_saved() {
-    let scratch = tempfile::tempdir().unwrap();
-    let source = scratch.path().to_path_buf();
-    write_files(&source);
+/// Those files, and a snapshot of them in a repository of its own.
+async fn saved() -> (TempDir, Repository, SnapshotView) {
+    let source = tempfile::tempdir().unwrap();
+    write_files(source.path());
     let store = Store::open("memory://", &[]).unwrap();
     let repository = create(store, &Access::password("x")).await;
-    let view = take(&repository, &source).await;
+    let view = take(&repository, source.path()).await;
+    (source, repository, view)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_range_is_what_was_saved() {
+    let (scratch, repository, view) = saved().await;
+    let source = scratch.path().to_path_buf();
     blocking(move || {
         let reader = repository.reader();
         for name in ["empty", "random", "text", "sparse"] {
@@ -91,12 +98,8 @@ async fn every_range_is_what_was_saved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lies_around_a_read_is_at_hand_and_right() {
-    let scratch = tempfile::tempdir().unwrap();
+    let (scratch, repository, view) = saved().await;
     let source = scratch.path().to_path_buf();
-    write_files(&source);
-    let store = Store::open("memory://", &[]).unwrap();
-    let repository = create(store, &Access::password("x")).await;
-    let view = take(&repository, &source).await;
     blocking(move || {
         for name in ["random", "text", "sparse"] {
             let content = fs::read(source.join(name)).unwrap();

@@ -39,7 +39,7 @@ fn some_databases_are_always_kept() {
 
 #[test]
 fn files_of_other_databases_keep_their_length_only() {
-    let rules = adapt(&[], Path::new("/nowhere"), Some(HashSet::from([1, 5])));
+    let rules = adapt(&[], false, Some(HashSet::from([1, 5])));
     let apply = |path: &str| {
         let name = path.rsplit('/').next().expect("a name");
         let mut entry = Entry::new(name.as_bytes(), EntryType::File);
@@ -77,7 +77,7 @@ fn what_is_no_part_of_the_data_directory_is_passed_over() {
         old: PathBuf::from("/fast"),
         location: PathBuf::from("/slow"),
     };
-    let rules = adapt(&[place], Path::new("/nowhere"), None);
+    let rules = adapt(&[place], false, None);
     let mut entry = Entry::new(b"x", EntryType::Directory);
     for (path, wanted) in [
         (".repo", false),
