@@ -14,8 +14,8 @@ use repo_format::index::{self, Block, Entry, PackRow, SegmentRow, Tail};
 use repo_format::pack::{self, NewSegment, PackBuilder, SegmentPlace};
 use repo_format::segment::{SegmentBody, SegmentEncoder};
 use repo_format::{
-    BlobId, BlobKey, BlobKind, Cipher, Codec, Decompressor, Epoch, HEADER_LEN, KeyRing, ObjectKind,
-    Opener, PackId, RepositoryId, Secrets, SessionId, Texture,
+    Base, BlobId, BlobKey, BlobKind, Cipher, Codec, Decompressor, Epoch, HEADER_LEN, KeyRing,
+    ObjectKind, Opener, PackId, RepositoryId, Secrets, SessionId, Texture,
 };
 use repo_testkit::data::{self, Random};
 
@@ -101,14 +101,17 @@ fn delta(criterion: &mut Criterion) {
         let at = spot * MIB / 8 + 5000;
         Random::new(spot as u64).fill(&mut raw[at..at + 60]);
     }
-    let base_id = ring().blob_id(BlobKind::Data, &base);
+    let against = Base {
+        id: ring().blob_id(BlobKind::Data, &base),
+        depth: 1,
+    };
     let (mut encoder, mut body) = (encoder(), Vec::new());
     let mut group = criterion.benchmark_group("delta");
     group.throughput(throughput(raw.len()));
     group.bench_function("1 MiB of pages, 8 spots changed", |bencher| {
         bencher.iter(|| {
             let worth = encoder
-                .encode_delta(black_box(&raw), &base_id, &base, &mut body)
+                .encode_delta(black_box(&raw), against, &base, &mut body)
                 .expect("a chunk of 1 MiB encodes");
             assert!(worth, "the delta is smaller by far");
         });

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 CHUNK_MAX = NODE_MAX = 1 << 20
 SEGMENT_RAW_MAX = 8 << 20
 SEGMENT_CHUNKS_MAX = 16384
+DELTA_DEPTH_MAX = 32
 PACK_MAX = 512 << 20
 DIRECTORY_RAW_MAX = INDEX_MAX = 256 << 20
 INDEX_ENTRIES_MAX = 4 << 20
@@ -38,7 +39,7 @@ DEPTH_MAX = 12
 KDF_RANGES = [(65536, 1 << 20), (3, 16), (1, 16)]
 
 HEADER_LEN, TAG_LEN, TRAILER_LEN, BLOCK_ENTRIES, ENTRY_LEN = 96, 16, 8, 186, 22
-RAW, ZSTD, ZSTD_BASE = 0, 1, 2
+RAW, ZSTD, ZSTD_BASE, ZSTD_CHAIN = 0, 1, 2, 3
 DATA, TREE = 0, 1
 FILE, DIRECTORY, SYMLINK, FIFO, CHAR_DEVICE, BLOCK_DEVICE = range(6)
 
@@ -380,19 +381,22 @@ def read_index(store, ring, index_id):
 
 
 def parse_body(body):
-    """codec, kind, chunk lengths, base or None, payload."""
+    """codec, kind, chunk lengths, base or None, depth, payload."""
     cursor = Cursor(body, "segment")
     codec, kind = cursor.ints("BB")
     count = cursor.varint()
-    need(codec <= 2 and kind <= 1 and 1 <= count <= SEGMENT_CHUNKS_MAX, "segment: its head is out of range")
+    need(codec <= ZSTD_CHAIN and kind <= 1 and 1 <= count <= SEGMENT_CHUNKS_MAX, "segment: its head is out of range")
     lens = [cursor.varint() for _ in range(count)]
     need(all(1 <= length <= CHUNK_MAX for length in lens), "segment: a chunk length is out of range")
     need(sum(lens) <= SEGMENT_RAW_MAX, "segment: too long")
-    base = None
-    if codec == ZSTD_BASE:
+    base, depth = None, 0
+    if codec in (ZSTD_BASE, ZSTD_CHAIN):
         need(count == 1 and kind == DATA, "segment: a delta is not one data chunk")
-        base = bytes(cursor.take(32))
-    return codec, kind, lens, base, cursor.take(cursor.left())
+        base, depth = bytes(cursor.take(32)), 1
+    if codec == ZSTD_CHAIN:
+        (depth,) = cursor.ints("B")
+        need(2 <= depth <= DELTA_DEPTH_MAX, "segment: its depth is out of range")
+    return codec, kind, lens, base, depth, cursor.take(cursor.left())
 
 
 class Blobs:
@@ -401,28 +405,31 @@ class Blobs:
         self.indexes = [read_index(store, ring, index) for index in indexes]
         self.openers, self.segments = {}, {}
 
-    def segment(self, pack, offset, stored, raw_len, depth):
+    def segment(self, pack, offset, stored, raw_len, below):
+        """A decoded segment, of a depth smaller than `below`."""
         if (pack, offset) in self.segments:
-            return self.segments[pack, offset]
+            depth, *segment = self.segments[pack, offset]
+            need(depth < below, f"packs/{pack.hex()}: a base is as deep as its delta")
+            return segment
         key = f"packs/{pack.hex()[:2]}/{pack.hex()}"
         if pack not in self.openers:
             header = self.store.range(key, 0, HEADER_LEN)
             self.openers[pack] = Opener(self.ring, b"REPOpack", key, header, pack)
         body = self.openers[pack].open(offset, self.store.range(key, offset, stored))
-        codec, kind, lens, base, payload = parse_body(body)
+        codec, kind, lens, base, depth, payload = parse_body(body)
+        need(depth < below, f"{key}: a base is as deep as its delta")
         need(sum(lens) == raw_len, f"{key}: the index gives another length at {offset}")
         if codec == RAW:
             raw = payload
             need(len(raw) == raw_len, f"{key}: a segment has another length")
         else:
-            need(codec == ZSTD or depth == 0, f"{key}: a base is a delta itself")
-            raw = unzstd(payload, raw_len, None if base is None else self.get(DATA, base, depth + 1))
+            raw = unzstd(payload, raw_len, None if base is None else self.get(DATA, base, depth))
         if len(self.segments) >= 16:
             self.segments.pop(next(iter(self.segments)))
-        self.segments[pack, offset] = kind, lens, raw
+        self.segments[pack, offset] = depth, kind, lens, raw
         return kind, lens, raw
 
-    def get(self, kind, blob_id, depth=0):
+    def get(self, kind, blob_id, below=DELTA_DEPTH_MAX + 1):
         problem = "it is in no index"
         for entries in self.indexes:
             at = bisect.bisect_left(entries, (blob_id[:16],))
@@ -430,7 +437,7 @@ class Blobs:
                 continue
             _, pack, _, offset, stored, raw_len, ordinal = entries[at]
             try:
-                found_kind, lens, raw = self.segment(pack, offset, stored, raw_len, depth)
+                found_kind, lens, raw = self.segment(pack, offset, stored, raw_len, below)
                 need(ordinal < len(lens) and found_kind == kind, "the index points at another chunk")
                 start = sum(lens[:ordinal])
                 data = raw[start : start + lens[ordinal]]

@@ -14,7 +14,7 @@ use repo_format::pack::{NewSegment, PackBuilder};
 use repo_format::segment::SegmentEncoder;
 use repo_format::tree::{Child, Entry, EntryType, FileKey, NodeBuilder, Timestamp, Xattr};
 use repo_format::{
-    BlobId, BlobKind, Cipher, Codec, Content, Epoch, Extent, KeyRing, PathBytes, RepositoryId,
+    Base, BlobId, BlobKind, Cipher, Content, Epoch, Extent, KeyRing, PathBytes, RepositoryId,
     Secrets, SessionId, Snapshot, SnapshotStats, encode_extents, keyslot,
 };
 
@@ -71,19 +71,24 @@ impl<'a> Writer<'a> {
         Ok(self.segment(BlobKind::Tree, &[bytes])?[0])
     }
 
-    fn delta(&mut self, raw: &[u8], base_id: BlobId, base: &[u8]) -> Result<BlobId> {
+    /// Stores `raw` against a chunk with the bytes `base`, at a depth.
+    fn delta(&mut self, raw: &[u8], base: &[u8], depth: u8) -> Result<BlobId> {
         let id = self.ring.blob_id(BlobKind::Data, raw);
+        let against = Base {
+            id: self.ring.blob_id(BlobKind::Data, base),
+            depth,
+        };
         let mut body = Vec::new();
-        if !self.encoder.encode_delta(raw, &base_id, base, &mut body)? {
+        if !self.encoder.encode_delta(raw, against, base, &mut body)? {
             return Err("this must be worth a delta".into());
         }
         self.push(&NewSegment {
             body: &body,
-            codec: Codec::ZstdBase,
+            codec: against.codec(),
             kind: BlobKind::Data,
             ids: &[id],
             lens: &lengths(&[raw])?,
-            base: Some(base_id),
+            base: Some(against),
         })?;
         Ok(id)
     }
@@ -233,7 +238,7 @@ fn long_file(writer: &mut Writer<'_>, expected: &Path) -> Result<Entry> {
 }
 
 /// Every kind of entry; the second time with a file that changed.
-fn root(writer: &mut Writer<'_>, expected: &Path, second: Option<&KeyRing>) -> Result<Entry> {
+fn root(writer: &mut Writer<'_>, expected: &Path, second: bool) -> Result<Entry> {
     let (old, hole) = (text(5, 2000), text(9, 100));
     let mut changed = old.clone();
     changed[40_000..40_010].copy_from_slice(b"0123456789");
@@ -259,11 +264,11 @@ fn root(writer: &mut Writer<'_>, expected: &Path, second: Option<&KeyRing>) -> R
     entries.push(file("sparse", 0, &sparse));
     let bytes = [&hole[..], &vec![0; 70_000], &hole, &[0; 5]].concat();
     std::fs::write(expected.join("sparse"), bytes)?;
-    let id = match second {
-        None => writer.segment(BlobKind::Data, &[&old])?[0],
-        Some(ring) => writer.delta(&changed, ring.blob_id(BlobKind::Data, &old), &old)?,
+    let (id, bytes) = if second {
+        (writer.delta(&changed, &old, 1)?, &changed)
+    } else {
+        (writer.segment(BlobKind::Data, &[&old])?[0], &old)
     };
-    let bytes = if second.is_some() { &changed } else { &old };
     std::fs::write(expected.join("changed"), bytes)?;
     entries.push(Entry {
         xattrs: Some(vec![Xattr {
@@ -273,6 +278,13 @@ fn root(writer: &mut Writer<'_>, expected: &Path, second: Option<&KeyRing>) -> R
         mode: 0o4755,
         ..file("changed", 0, &[(bytes.len(), Some(id))])
     });
+    if second {
+        let mut again = changed.clone();
+        again[20_000..20_010].copy_from_slice(b"abcdefghij");
+        let id = writer.delta(&again, &changed, 2)?;
+        std::fs::write(expected.join("again"), &again)?;
+        entries.push(file("again", 0, &[(again.len(), Some(id))]));
+    }
     for name in ["linked-a", "linked-b"] {
         std::fs::write(expected.join(name), &old)?;
         let id = writer.ring.blob_id(BlobKind::Data, &old);
@@ -368,11 +380,11 @@ fn main() -> Result<()> {
     let [old_ring, ring] = create(&root_dir, cipher)?;
 
     let mut writer = Writer::new(&root_dir, &old_ring)?;
-    let first = snapshot(root(&mut writer, &expected, None)?, 1);
+    let first = snapshot(root(&mut writer, &expected, false)?, 1);
     let first_index = writer.finish()?;
     std::fs::remove_dir_all(expected.join("split"))?;
     let mut writer = Writer::new(&root_dir, &ring)?;
-    let second = snapshot(root(&mut writer, &expected, Some(&ring))?, 2);
+    let second = snapshot(root(&mut writer, &expected, true)?, 2);
     let second_index = writer.finish()?;
 
     let id = second.snapshot.id();

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::error::{Error, malformed};
+use crate::id::BlobId;
 
 /// How the payload of a segment is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,8 +12,31 @@ pub enum Codec {
     Raw,
     /// One zstd frame.
     Zstd,
-    /// One zstd frame with another stored chunk as raw-content dictionary.
+    /// One zstd frame with another stored chunk as raw-content dictionary, one that stands by itself.
     ZstdBase,
+    /// The same with a chunk that may itself be stored against another one.
+    ZstdChain,
+}
+
+/// What a delta is stored against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Base {
+    /// The chunk that serves as dictionary.
+    pub id: BlobId,
+    /// More than the depth of the base; a chunk that stands by itself has depth 0. So whoever follows
+    /// bases goes down at each step and comes to an end.
+    pub depth: u8,
+}
+
+impl Base {
+    /// The codec of a delta against it.
+    #[must_use]
+    pub const fn codec(self) -> Codec {
+        match self.depth {
+            0 | 1 => Codec::ZstdBase,
+            _ => Codec::ZstdChain,
+        }
+    }
 }
 
 impl Codec {
@@ -23,6 +47,7 @@ impl Codec {
             Self::Raw => 0,
             Self::Zstd => 1,
             Self::ZstdBase => 2,
+            Self::ZstdChain => 3,
         }
     }
 
@@ -33,8 +58,15 @@ impl Codec {
             0 => Some(Self::Raw),
             1 => Some(Self::Zstd),
             2 => Some(Self::ZstdBase),
+            3 => Some(Self::ZstdChain),
             _ => None,
         }
+    }
+
+    /// Whether the payload needs another chunk to be decoded.
+    #[must_use]
+    pub const fn is_delta(self) -> bool {
+        matches!(self, Self::ZstdBase | Self::ZstdChain)
     }
 }
 

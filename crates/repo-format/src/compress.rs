@@ -1,6 +1,8 @@
 //! zstd with reused contexts, optionally against a base given as raw-content dictionary.
 
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_error_name};
+use zstd::zstd_safe::{
+    CCtx, CParameter, DCtx, ParamSwitch, Strategy, compress_bound, get_error_name,
+};
 
 use crate::Error;
 
@@ -8,10 +10,22 @@ use crate::Error;
 /// to zstd, so such a base is never used.
 const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
 
-/// The zstd level of deltas, whatever the level of the rest. Levels 1 and 2 forget most of a base
-/// of 1 MiB, and 6 stores the first 128 KiB of an incompressible chunk again; 3 finds the base
-/// everywhere, in a seventh of the time of the higher levels that find a twentieth more.
-const BASE_LEVEL: i32 = 3;
+/// The search of deltas, whatever the level of the rest. A lazy search prefers the match that goes on
+/// at the same place of the base to the one that comes first: deltas of pages that were updated take
+/// three fifths of what level 3 makes of them. Chains hold every position of a base and a chunk of
+/// 1 MiB; the hash rows that zstd would choose forget the first half of an incompressible one. zstd
+/// makes all tables shorter for shorter chunks. Measured in `docs/decisions/0004`.
+const BASE_SEARCH: [CParameter; 9] = [
+    CParameter::CompressionLevel(6),
+    CParameter::Strategy(Strategy::ZSTD_lazy),
+    CParameter::UseRowMatchFinder(ParamSwitch::Disable),
+    CParameter::WindowLog(21),
+    CParameter::HashLog(17),
+    CParameter::ChainLog(20),
+    CParameter::SearchLog(2),
+    CParameter::MinMatch(6),
+    CParameter::TargetLength(8),
+];
 
 /// Shortest match of [`Texture::Pages`] at the fast levels.
 const PAGE_MATCH: u32 = 6;
@@ -82,25 +96,28 @@ impl Compressor {
         self.context.compress2(out, raw).map_err(failure)?;
         Ok(())
     }
+}
 
-    /// Replaces `out` with one frame that holds `raw` given `base`, or returns `false` when `base`
-    /// cannot serve as a base. The two must not be the same memory: zstd drops the base then.
-    pub fn compress_with_base(
-        &mut self,
-        raw: &[u8],
-        base: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<bool, Error> {
-        if base.len() < 8 || base.starts_with(&DICTIONARY_MAGIC) {
-            return Ok(false);
-        }
-        out.clear();
-        out.reserve(compress_bound(raw.len()));
-        self.context
-            .compress_using_dict(out, raw, base, BASE_LEVEL)
-            .map_err(failure)?;
-        Ok(true)
+/// Replaces `out` with one frame that holds `raw` given `base`, or returns `false` when `base`
+/// cannot serve as a base. The two must not be the same memory: zstd drops the base then.
+pub(crate) fn compress_with_base(
+    raw: &[u8],
+    base: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<bool, Error> {
+    if base.len() < 8 || base.starts_with(&DICTIONARY_MAGIC) {
+        return Ok(false);
     }
+    out.clear();
+    out.reserve(compress_bound(raw.len()));
+    // A context that refers to a base lives no longer than it.
+    let mut context = CCtx::create();
+    for parameter in BASE_SEARCH {
+        context.set_parameter(parameter).map_err(failure)?;
+    }
+    context.ref_prefix(base).map_err(failure)?;
+    context.compress2(out, raw).map_err(failure)?;
+    Ok(true)
 }
 
 /// Decompresses segments. Holds one zstd context; make one per thread and reuse it.

@@ -170,6 +170,7 @@ fn limits_are_the_documented_ones() {
         ("CHUNK_MAX", limits::CHUNK_MAX as u64),
         ("SEGMENT_RAW_MAX", limits::SEGMENT_RAW_MAX as u64),
         ("SEGMENT_CHUNKS_MAX", limits::SEGMENT_CHUNKS_MAX as u64),
+        ("DELTA_DEPTH_MAX", limits::DELTA_DEPTH_MAX.into()),
         ("PACK_MAX", limits::PACK_MAX),
         ("PARITY_PACKS_MAX", limits::PARITY_PACKS_MAX.into()),
         ("PARITY_SHARDS_MAX", limits::PARITY_SHARDS_MAX.into()),
@@ -281,7 +282,8 @@ fn numbers_in_the_text_are_those_of_the_code() {
         assert!(DOCUMENT.contains(&format!("{} {name}", cipher.code())));
     }
     let codecs = table("codec");
-    let codes = [Codec::Raw, Codec::Zstd, Codec::ZstdBase].map(|codec| codec.code().to_string());
+    let codes = [Codec::Raw, Codec::Zstd, Codec::ZstdBase, Codec::ZstdChain];
+    let codes = codes.map(|codec| codec.code().to_string());
     assert!(codecs.iter().map(|row| &row[0]).eq(codes.iter()));
     let kinds = table("blob kind");
     let codes = [BlobKind::Data, BlobKind::Tree].map(|kind| kind.code().to_string());

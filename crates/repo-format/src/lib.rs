@@ -29,7 +29,7 @@ pub mod segment;
 mod snapshot;
 pub mod tree;
 
-pub use codec::{Codec, decode_cbor, encode_cbor};
+pub use codec::{Base, Codec, decode_cbor, encode_cbor};
 pub use compress::{Compressor, Decompressor, Texture};
 pub use content::{Content, Extent, decode_extents, encode_extents};
 pub use error::Error;

@@ -6,6 +6,8 @@ pub const CHUNK_MAX: usize = 1 << 20;
 pub const SEGMENT_RAW_MAX: usize = 8 << 20;
 /// Most chunks in one segment (their ordinal is a `u16`).
 pub const SEGMENT_CHUNKS_MAX: usize = 16_384;
+/// Deepest delta: so many chunks are decoded before it at most.
+pub const DELTA_DEPTH_MAX: u8 = 32;
 /// Longest pack, in bytes: offsets are `u32`.
 pub const PACK_MAX: u64 = 512 << 20;
 /// Most packs in one group that shares parity.

@@ -8,13 +8,13 @@
 //!            count x { body offset u32 | sealed length u32 | chunks u32 | codec u8 | kind u8 }
 //!            per chunk: length u32
 //!            per chunk: blob id [32]
-//!            per segment of codec 2: base blob id [32]
+//!            per segment of codec 2: base blob id [32]; of codec 3: base blob id [32] | depth u8
 //! trailer    sealed length of the directory u32 | magic "rdir"
 //! ```
 //! The directory lets an index be rebuilt from the tail alone; the magic and length before each
 //! segment let a reader find the segments of a pack whose directory is lost.
 
-use crate::codec::Codec;
+use crate::codec::{Base, Codec};
 use crate::compress::{Compressor, Decompressor};
 use crate::cursor::Cursor;
 use crate::error::{Error, malformed};
@@ -22,6 +22,7 @@ use crate::id::{BlobId, PackId, SessionId};
 use crate::limits::{CHUNK_MAX, DIRECTORY_RAW_MAX, PACK_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX};
 use crate::seal::{HEADER_LEN, ObjectKind, Opener, Sealer, TAG_LEN};
 use crate::secrets::{BlobKind, KeyRing};
+use crate::segment::{push_base, take_base};
 
 /// Magic before each segment.
 pub const SEGMENT_MAGIC: &[u8; 4] = b"sgmt";
@@ -62,7 +63,7 @@ pub struct DirectorySegment {
     /// Its chunks in order: id and raw length in bytes.
     pub chunks: Vec<(BlobId, u32)>,
     /// The chunk it is compressed against.
-    pub base: Option<BlobId>,
+    pub base: Option<Base>,
 }
 
 /// One encoded segment about to enter a pack.
@@ -79,7 +80,7 @@ pub struct NewSegment<'a> {
     /// Raw lengths of its chunks, in bytes.
     pub lens: &'a [u32],
     /// The chunk it is compressed against.
-    pub base: Option<BlobId>,
+    pub base: Option<Base>,
 }
 
 /// Builds one pack in memory.
@@ -280,7 +281,7 @@ fn encode_directory(segments: &[DirectorySegment]) -> Result<Vec<u8>, Error> {
     chunks().for_each(|(_, len)| raw.extend_from_slice(&len.to_le_bytes()));
     chunks().for_each(|(id, _)| raw.extend_from_slice(&id.0));
     for base in segments.iter().filter_map(|segment| segment.base) {
-        raw.extend_from_slice(&base.0);
+        push_base(base, &mut raw);
     }
     Ok(raw)
 }
@@ -328,7 +329,7 @@ pub fn decode_directory(raw: &[u8], end: u64) -> Result<Vec<DirectorySegment>, E
         if chunks == 0 || chunks > SEGMENT_CHUNKS_MAX {
             return Err(malformed(WHAT, "a segment's chunk count is out of range"));
         }
-        if codec == Codec::ZstdBase && (chunks != 1 || kind != BlobKind::Data) {
+        if codec.is_delta() && (chunks != 1 || kind != BlobKind::Data) {
             return Err(malformed(WHAT, "a delta is not one data chunk"));
         }
         total += chunks;
@@ -357,10 +358,7 @@ pub fn decode_directory(raw: &[u8], end: u64) -> Result<Vec<DirectorySegment>, E
         if raw_len > SEGMENT_RAW_MAX {
             return Err(malformed(WHAT, "a segment's raw length is out of range"));
         }
-        let base = match codec {
-            Codec::ZstdBase => Some(BlobId(cursor.array()?)),
-            Codec::Raw | Codec::Zstd => None,
-        };
+        let base = take_base(codec, &mut cursor)?;
         segments.push(DirectorySegment {
             place,
             codec,

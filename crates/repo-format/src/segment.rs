@@ -3,17 +3,17 @@
 //! ```text
 //! body before sealing:
 //!   codec u8 | blob kind u8 | chunk count varint | count x chunk length varint
-//!   | base blob id [32], codec 2 only | payload to the end
+//!   | base blob id [32], codecs 2 and 3 only | depth u8, codec 3 only | payload to the end
 //! ```
 //! The raw length is the sum of the chunk lengths. The chunk lengths stand here and not only in
 //! the pack directory so that a segment of a damaged pack can be cut into chunks by itself.
 
-use crate::codec::Codec;
-use crate::compress::{Compressor, Decompressor, Texture};
+use crate::codec::{Base, Codec};
+use crate::compress::{Compressor, Decompressor, Texture, compress_with_base};
 use crate::cursor::{Cursor, push_varint};
 use crate::error::{Error, malformed};
 use crate::id::BlobId;
-use crate::limits::{CHUNK_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX};
+use crate::limits::{CHUNK_MAX, DELTA_DEPTH_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX};
 use crate::secrets::BlobKind;
 
 const WHAT: &str = "segment";
@@ -73,8 +73,9 @@ impl SegmentEncoder {
         Ok(codec)
     }
 
-    /// Replaces `body` with the body of a one-chunk data segment that holds `raw` against `base`,
-    /// or returns `false` when that is not at most half the size of storing the chunk afresh.
+    /// Replaces `body` with the body of a one-chunk data segment that holds `raw` against the bytes
+    /// `content` of `base`, or returns `false` when that is not at most half the size of storing the
+    /// chunk afresh.
     ///
     /// The fresh size is estimated from below by compressing growing prefixes, so that a small
     /// delta is accepted without compressing the whole chunk twice. Up to the first probe the
@@ -82,14 +83,11 @@ impl SegmentEncoder {
     pub fn encode_delta(
         &mut self,
         raw: &[u8],
-        base_id: &BlobId,
-        base: &[u8],
+        base: Base,
+        content: &[u8],
         body: &mut Vec<u8>,
     ) -> Result<bool, Error> {
-        if !self
-            .compressor
-            .compress_with_base(raw, base, &mut self.payload)?
-        {
+        if !compress_with_base(raw, content, &mut self.payload)? {
             return Ok(false);
         }
         self.compressor.set_texture(Texture::Mixed)?;
@@ -106,10 +104,10 @@ impl SegmentEncoder {
         if !accepted {
             return Ok(false);
         }
-        self.verify(raw, Some(base))?;
+        self.verify(raw, Some(content))?;
         let len = u32::try_from(raw.len()).map_err(|_| malformed(WHAT, "it is too long"))?;
-        head(Codec::ZstdBase, BlobKind::Data, &[len], body);
-        body.extend_from_slice(&base_id.0);
+        head(base.codec(), BlobKind::Data, &[len], body);
+        push_base(base, body);
         body.extend_from_slice(&self.payload);
         Ok(true)
     }
@@ -122,6 +120,34 @@ impl SegmentEncoder {
             return Ok(());
         }
         Err(Error::VerifyFailed)
+    }
+}
+
+/// Appends what a delta of codec `base.codec()` says of its base: `id [32]`, and in a chain `depth u8`.
+pub(crate) fn push_base(base: Base, out: &mut Vec<u8>) {
+    out.extend_from_slice(&base.id.0);
+    if base.codec() == Codec::ZstdChain {
+        out.push(base.depth);
+    }
+}
+
+/// Reads what [`push_base`] wrote; nothing where the codec has no base.
+pub(crate) fn take_base(codec: Codec, cursor: &mut Cursor<'_>) -> Result<Option<Base>, Error> {
+    let mut base = |depth: fn(&mut Cursor<'_>) -> Result<u8, Error>| {
+        let id = BlobId(cursor.array()?);
+        let depth = depth(cursor)?;
+        Ok(Some(Base { id, depth }))
+    };
+    match codec {
+        Codec::Raw | Codec::Zstd => Ok(None),
+        Codec::ZstdBase => base(|_| Ok(1)),
+        Codec::ZstdChain => base(|cursor| {
+            let depth = cursor.u8()?;
+            match (2..=DELTA_DEPTH_MAX).contains(&depth) {
+                true => Ok(depth),
+                false => Err(malformed("delta", "its depth is out of range")),
+            }
+        }),
     }
 }
 
@@ -147,7 +173,7 @@ pub struct SegmentBody<'a> {
     /// Sum of `lens`.
     pub raw_len: usize,
     /// The chunk the payload is compressed against.
-    pub base: Option<BlobId>,
+    pub base: Option<Base>,
     payload: &'a [u8],
 }
 
@@ -176,13 +202,10 @@ impl<'a> SegmentBody<'a> {
             }
             lens.push(len);
         }
-        let base = match codec {
-            Codec::ZstdBase if count == 1 && kind == BlobKind::Data => {
-                Some(BlobId(cursor.array()?))
-            }
-            Codec::ZstdBase => return Err(malformed(WHAT, "a delta is not one data chunk")),
-            Codec::Raw | Codec::Zstd => None,
-        };
+        if codec.is_delta() && (count != 1 || kind != BlobKind::Data) {
+            return Err(malformed(WHAT, "a delta is not one data chunk"));
+        }
+        let base = take_base(codec, &mut cursor)?;
         let payload = cursor.take(cursor.remaining())?;
         if codec == Codec::Raw && payload.len() != raw_len {
             return Err(malformed(WHAT, "its raw payload has another length"));
@@ -211,7 +234,7 @@ impl<'a> SegmentBody<'a> {
                 Ok(())
             }
             Codec::Zstd => decompressor.decompress(self.payload, self.raw_len, None, out),
-            Codec::ZstdBase => {
+            Codec::ZstdBase | Codec::ZstdChain => {
                 let base = base.ok_or_else(|| malformed(WHAT, "its base is not given"))?;
                 decompressor.decompress(self.payload, self.raw_len, Some(base), out)
             }

@@ -17,6 +17,8 @@ use tempfile::TempDir;
 pub(crate) const VERSIONS: usize = 12;
 const SLOTS: usize = 5;
 const PAGES: u64 = 3;
+/// Of the relation, so many that deltas come to stand on deltas.
+const PAGE_VARIANTS: usize = 8;
 /// What was changed less long ago than this is read again by the next snapshot.
 const SETTLED: Duration = Duration::from_millis(200);
 
@@ -78,7 +80,8 @@ impl World {
             let mut files = Files::new();
             for slot in 0..SLOTS {
                 // Every slot changes at a pace of its own.
-                let variant = (version / (slot + 1)) % 4;
+                let variants = if slot == 0 { PAGE_VARIANTS } else { 4 };
+                let variant = (version / (slot + 1)) % variants;
                 let bytes = content(slot, variant);
                 let original = place.path().join(format!("{slot}-{variant}"));
                 if !original.exists() {

@@ -2,7 +2,7 @@
 //! the report of `check --locks`.
 //!
 //! Packs are reached through the tree. A chunk may be stored against another one, so the packs with
-//! the bases of a pack count with it; bases stand by themselves.
+//! the bases of a pack count with it, and the packs with the bases of those.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -88,7 +88,8 @@ pub(crate) fn renew(
     let sizes: HashMap<PackId, u64> = trees.index().packs().into_iter().collect();
     ledger.keep_bases(|id| sizes.contains_key(id));
     for id in packs.clone() {
-        packs.extend(base_packs(repository, trees, &mut ledger, &id, &sizes)?);
+        let below = all_base_packs(repository, trees, &mut ledger, &id, &sizes)?;
+        packs.extend(below);
     }
     let until_ms = storage.wait(async {
         let mut keys = repository.common_objects(state).await?;
@@ -141,7 +142,7 @@ fn report(repository: &Repository, progress: &dyn Progress) -> Result<LocksRepor
         let mut least = (*until_ms, *id);
         // What is lost has no bases to be read.
         if *until_ms > i64::MIN {
-            for base in base_packs(repository, &trees, &mut ledger, id, &sizes)? {
+            for base in all_base_packs(repository, &trees, &mut ledger, id, &sizes)? {
                 least = least.min((packs.get(&base).copied().unwrap_or(i64::MIN), base));
             }
         }
@@ -200,6 +201,24 @@ impl Bound {
             key: key.to_owned(),
         }
     }
+}
+
+/// Packs with the bases of a pack, with theirs, and so on, without the pack itself.
+fn all_base_packs(
+    repository: &Repository,
+    trees: &Trees,
+    ledger: &mut LockLedger,
+    id: &PackId,
+    sizes: &HashMap<PackId, u64>,
+) -> Result<HashSet<PackId>> {
+    let mut found = HashSet::from([*id]);
+    let mut open = vec![*id];
+    while let Some(next) = open.pop() {
+        let below = base_packs(repository, trees, ledger, &next, sizes)?;
+        open.extend(below.into_iter().filter(|base| found.insert(*base)));
+    }
+    found.remove(id);
+    Ok(found)
 }
 
 /// Packs with the bases of a pack, from memory or from its directory.

@@ -6,9 +6,10 @@
 //! condemned packs, which may still exist. If they do not, the snapshot is overtaken and has to be
 //! taken again.
 //!
-//! The base of a delta is stored by itself, and stays so for all who look it up: the first to commit
-//! a chunk decides how it is found. A run that lost the race for its number takes out of its index
-//! objects those of its deltas that are in the repository by now.
+//! The base of a delta lies at a smaller depth, and stays so for all who look it up: the first to
+//! commit a chunk decides how deep it is found, and only a collector makes that less. A run that lost
+//! the race for its number takes out of its index objects those of its deltas that are in the
+//! repository by now, and stores bases anew that are found too deep.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,12 +108,7 @@ impl Publication<'_> {
         let collected = self
             .valid
             .is_none_or(|number| state.collected_after(number));
-        let newest = if collected {
-            self.validate(&state, &index)?
-        } else {
-            self.shed(&index)?;
-            self.with_own(&index)?
-        };
+        let newest = self.validate(&state, &index, collected)?;
         self.valid = Some(state.number);
         Ok(newest)
     }
@@ -127,15 +123,24 @@ impl Publication<'_> {
         Ok(Arc::new(own))
     }
 
-    /// Makes all that the trees reach safe in the newest state.
-    fn validate(&mut self, state: &State, index: &IndexSet) -> Result<Arc<IndexSet>> {
+    /// Makes all that the trees reach safe in the newest state, which is one that a collector made, or
+    /// one to which others added.
+    fn validate(
+        &mut self,
+        state: &State,
+        index: &IndexSet,
+        collected: bool,
+    ) -> Result<Arc<IndexSet>> {
         let repository = self.repository;
         let inner = &repository.inner;
-        if self.indexes.iter().any(|own| state.was_removed(&own.id)) {
+        if collected && self.indexes.iter().any(|own| state.was_removed(&own.id)) {
             return Err(taken("its index objects were collected"));
         }
-        self.shed(index)?;
+        let shed = self.shed(index)?;
         let newest = self.with_own(index)?;
+        if !collected && !shed {
+            return Ok(newest);
+        }
         let session = Session::new(
             self.session,
             Arc::clone(&inner.ring),
@@ -145,7 +150,10 @@ impl Publication<'_> {
             false,
         );
         let rescue = Rescue::new(repository, &self.source, &session, self.level)?;
-        self.visit(&newest, &rescue)?;
+        if collected {
+            self.visit(&newest, &rescue)?;
+        }
+        self.bases(&newest, &rescue)?;
         rescue.finish()?;
         for own in session.finish()?.indexes {
             self.source.add(&inner.storage, &inner.ring, &own)?;
@@ -155,7 +163,7 @@ impl Publication<'_> {
         Ok(newest)
     }
 
-    /// Looks up every blob that the trees reach, and every base of this run's own deltas.
+    /// Looks up every blob that the trees reach.
     fn visit(&self, newest: &Arc<IndexSet>, rescue: &Rescue<'_>) -> Result<()> {
         let repository = self.repository;
         let live = Live::new(newest);
@@ -172,41 +180,36 @@ impl Publication<'_> {
             },
         )
         .map_err(deleted)?;
-        let own = IndexSet::open(
-            &repository.inner.storage,
-            &repository.inner.ring,
-            &self.indexes,
-            newest.gone().clone(),
-            None,
-        )?;
-        for (pack, size) in own.packs() {
-            for segment in repository.inner.segments.directory(&pack, size)? {
-                if let Some(base) = &segment.base
-                    && !self.stands_alone(newest, &live, base).map_err(deleted)?
-                {
-                    rescue.store(BlobKind::Data, base).map_err(deleted)?;
-                }
-            }
-        }
         self.progress.finish();
         Ok(())
     }
 
-    /// Whether the chunk is found where it is stored by itself. Others may have stored one anew that
-    /// was collected, as a delta.
-    fn stands_alone(&self, newest: &IndexSet, live: &Live, id: &BlobId) -> Result<bool> {
-        if live.place(&id.key())?.is_none() {
-            return Ok(false);
+    /// Looks up every base of this run's own deltas. Others may have stored one anew that was
+    /// collected, at a greater depth.
+    fn bases(&self, newest: &IndexSet, rescue: &Rescue<'_>) -> Result<()> {
+        let inner = &self.repository.inner;
+        let gone = newest.gone().clone();
+        let own = IndexSet::open(&inner.storage, &inner.ring, &self.indexes, gone, None)?;
+        for (pack, size) in own.packs() {
+            for segment in inner.segments.directory(&pack, size)? {
+                if let Some(base) = &segment.base
+                    && !inner.segments.holds(newest, base).map_err(deleted)?
+                {
+                    let stored = rescue.store(BlobKind::Data, &base.id);
+                    stored.map_err(deleted)?;
+                }
+            }
         }
-        let segments = &self.repository.inner.segments;
-        Ok(segments.delta_base(newest, id)?.0 == *id)
+        Ok(())
     }
 
     /// Writes again, without what may not be committed, the index objects of this run that have such
-    /// entries: those of condemned packs, and deltas of chunks that `newest` locates.
-    fn shed(&mut self, newest: &IndexSet) -> Result<()> {
+    /// entries: those of condemned packs, and deltas of chunks that `newest` locates. Whether there
+    /// were any.
+    fn shed(&mut self, newest: &IndexSet) -> Result<bool> {
         let inner = &self.repository.inner;
         let mut kept = Vec::new();
+        let mut any = false;
         for own in &self.indexes {
             let opened = IndexSet::open(
                 &inner.storage,
@@ -223,6 +226,7 @@ impl Publication<'_> {
                 whole = whole && shed.is_empty();
                 builder.take(&object, |at, _| !shed.contains(&at))?;
             }
+            any = any || !whole;
             if whole {
                 kept.push(*own);
             } else if !builder.entries.is_empty() {
@@ -230,7 +234,7 @@ impl Publication<'_> {
             }
         }
         self.indexes = kept;
-        Ok(())
+        Ok(any)
     }
 
     /// Places of the entries that may not be committed.

@@ -129,9 +129,7 @@ impl Worker {
         let session = run.session;
         let segments = &run.repository.inner.segments;
         match segments.delta_base(session.index(), &base) {
-            Ok((base_id, base)) => self
-                .encoder
-                .delta(session, id, chunk.bytes, &base_id, &base),
+            Ok((base, content)) => self.encoder.delta(session, id, chunk.bytes, base, &content),
             Err(error) => {
                 tracing::debug!(%error, "storing a chunk without its base");
                 Ok(false)

@@ -191,6 +191,11 @@ impl Damage {
         self.packs.is_empty() && self.segments.is_empty() && self.blobs.is_empty()
     }
 
+    /// Things known to be damaged.
+    pub(crate) fn count(&self) -> usize {
+        self.packs.len() + self.segments.len() + self.blobs.len()
+    }
+
     /// Whether the blob, which lies at `at`, is lost.
     pub(crate) fn hits(&self, key: &BlobKey, at: &Location) -> bool {
         let segment = &at.segment;

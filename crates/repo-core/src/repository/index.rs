@@ -352,6 +352,13 @@ impl IndexSet {
             .unwrap_or_default()
     }
 
+    /// The size of a pack by the first object that describes it.
+    pub(crate) fn pack_size(&self, id: &PackId) -> Option<u64> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = objects.iter().flat_map(|object| &object.tail.packs);
+        rows.find(|row| row.id == *id).map(|row| row.size)
+    }
+
     /// The packs described, each once, with their sizes.
     pub(crate) fn packs(&self) -> Vec<(PackId, u64)> {
         let mut packs: Vec<(PackId, u64)> = self

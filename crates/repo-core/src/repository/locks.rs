@@ -205,7 +205,10 @@ impl Repository {
             None => storage.read(&key, end - u64::from(len)..end, &mut sealed)?,
         }
         let segments = pack::open_directory(&opener, size, &mut sealed).map_err(bad)?;
-        Ok(segments.iter().filter_map(|segment| segment.base).collect())
+        Ok(segments
+            .iter()
+            .filter_map(|segment| segment.base.map(|base| base.id))
+            .collect())
     }
 }
 

@@ -1,5 +1,8 @@
 //! Reading blobs back: locate, read, open, decode, verify.
 
+mod chain;
+mod near;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,13 +11,15 @@ use lru::LruCache;
 use repo_format::pack::{self, SEGMENT_PREFIX_LEN};
 use repo_format::segment::SegmentBody;
 use repo_format::{
-    BlobId, BlobKind, Decompressor, HEADER_LEN, KeyRing, ObjectKind, Opener, PackId, TAG_LEN,
+    Base, BlobId, BlobKind, Decompressor, HEADER_LEN, KeyRing, ObjectKind, Opener, PackId, TAG_LEN,
     limits,
 };
 
 use crate::error::{Error, Result};
-use crate::limits::{OPENERS_MAX, SEGMENT_CACHE_BYTES};
+use crate::limits::{DELTA_DEPTH, OPENERS_MAX, SEGMENT_CACHE_BYTES};
 use crate::repository::index::{IndexSet, Location, SegmentAddress};
+use crate::repository::segments::chain::ChainBuffers;
+use crate::repository::segments::near::Spans;
 use crate::repository::storage::Storage;
 
 /// A decoded segment: its raw bytes and where each chunk ends in them.
@@ -55,6 +60,7 @@ impl std::ops::Deref for Blob {
 pub(crate) struct ReadBuffers {
     decompressor: Decompressor,
     sealed: Vec<u8>,
+    chain: ChainBuffers,
 }
 
 impl Default for ReadBuffers {
@@ -62,6 +68,7 @@ impl Default for ReadBuffers {
         Self {
             decompressor: Decompressor::new(),
             sealed: Vec::new(),
+            chain: ChainBuffers::default(),
         }
     }
 }
@@ -72,6 +79,7 @@ pub(crate) struct SegmentReader {
     ring: Arc<KeyRing>,
     openers: Mutex<LruCache<PackId, Arc<Opener>>>,
     cache: Mutex<ByteLru>,
+    spans: Spans,
     buffers: Mutex<Vec<ReadBuffers>>,
 }
 
@@ -83,6 +91,7 @@ impl SegmentReader {
             ring,
             openers: Mutex::new(LruCache::new(openers)),
             cache: Mutex::new(ByteLru::new(SEGMENT_CACHE_BYTES)),
+            spans: Spans::default(),
             buffers: Mutex::new(Vec::new()),
         }
     }
@@ -101,7 +110,7 @@ impl SegmentReader {
         &self,
         index: &IndexSet,
         id: &BlobId,
-    ) -> Result<(Blob, Option<BlobId>)> {
+    ) -> Result<(Blob, Option<Base>)> {
         let at = index
             .find(&id.key())?
             .ok_or(Error::MissingBlob { id: *id })?;
@@ -109,26 +118,20 @@ impl SegmentReader {
         Ok((self.verified(segment, &at, BlobKind::Data, id)?, base))
     }
 
-    /// The chunk that a new version of chunk `id` may be stored against: the chunk itself when it
-    /// is stored by itself, else the base it is stored against. Depth stays one.
-    pub(crate) fn delta_base(&self, index: &IndexSet, id: &BlobId) -> Result<(BlobId, Blob)> {
-        let at = index
-            .find(&id.key())?
-            .ok_or(Error::MissingBlob { id: *id })?;
-        if let Some(segment) = self.lookup(&at.segment) {
-            // Only segments that stand by themselves are cached.
-            return Ok((*id, self.verified(segment, &at, BlobKind::Data, id)?));
-        }
-        let mut buffers = self.take();
-        let mut segment = DecodedSegment::default();
-        let base = self.read_or_base(&at.segment, &mut buffers, &mut segment);
-        self.give(buffers);
-        match base? {
-            None => {
-                let segment = self.keep(&at.segment, segment);
-                Ok((*id, self.verified(segment, &at, BlobKind::Data, id)?))
+    /// What a new version of chunk `id` may be stored against: the chunk itself, or at the greatest
+    /// depth that is written the chunk that all this chain of versions stands on.
+    pub(crate) fn delta_base(&self, index: &IndexSet, id: &BlobId) -> Result<(Base, Blob)> {
+        let (blob, base) = self.chunk_and_base(index, id)?;
+        match base {
+            Some(base) if base.depth >= DELTA_DEPTH => {
+                let id = self.root(index, &base)?;
+                let blob = self.blob(index, BlobKind::Data, &id)?;
+                Ok((Base { id, depth: 1 }, blob))
             }
-            Some(base) => Ok((base, self.blob(index, BlobKind::Data, &base)?)),
+            base => {
+                let depth = base.map_or(0, |base| base.depth) + 1;
+                Ok((Base { id: *id, depth }, blob))
+            }
         }
     }
 
@@ -159,7 +162,7 @@ impl SegmentReader {
         &self,
         index: &IndexSet,
         address: &SegmentAddress,
-    ) -> Result<(Arc<DecodedSegment>, Option<BlobId>)> {
+    ) -> Result<(Arc<DecodedSegment>, Option<Base>)> {
         if let Some(segment) = self.lookup(address) {
             return Ok((segment, None));
         }
@@ -172,22 +175,6 @@ impl SegmentReader {
             return Ok((Arc::new(segment), base));
         }
         Ok((self.keep(address, segment), None))
-    }
-
-    /// Reads a segment and decodes it into `out`, unless it is stored against a base: then only the
-    /// base is named.
-    fn read_or_base(
-        &self,
-        address: &SegmentAddress,
-        buffers: &mut ReadBuffers,
-        out: &mut DecodedSegment,
-    ) -> Result<Option<BlobId>> {
-        self.fetch(address, &mut buffers.sealed)?;
-        let body = self.open(address, &mut buffers.sealed[SEGMENT_PREFIX_LEN..])?;
-        if body.base.is_none() {
-            self.decode_fresh(address, &body, &mut buffers.decompressor, out)?;
-        }
-        Ok(body.base)
     }
 
     /// Remembers a segment that stands by itself.
@@ -207,16 +194,11 @@ impl SegmentReader {
         address: &SegmentAddress,
         buffers: &mut ReadBuffers,
         out: &mut DecodedSegment,
-    ) -> Result<Option<BlobId>> {
+    ) -> Result<Option<Base>> {
         let mut sealed = std::mem::take(&mut buffers.sealed);
         let done = self.fetch(address, &mut sealed).and_then(|()| {
-            self.decode(
-                index,
-                address,
-                &mut sealed[SEGMENT_PREFIX_LEN..],
-                &mut buffers.decompressor,
-                out,
-            )
+            let sealed = &mut sealed[SEGMENT_PREFIX_LEN..];
+            self.decode_sealed(index, address, sealed, buffers, out)
         });
         buffers.sealed = sealed;
         done
@@ -231,24 +213,31 @@ impl SegmentReader {
         sealed: &mut [u8],
         buffers: &mut ReadBuffers,
         out: &mut DecodedSegment,
-    ) -> Result<Option<BlobId>> {
-        self.decode(index, address, sealed, &mut buffers.decompressor, out)
+    ) -> Result<Option<Base>> {
+        let body = self.open(address, sealed)?;
+        match &body.base {
+            None => self.decode(address, &body, None, &mut buffers.decompressor, out)?,
+            Some(base) => {
+                let content = self.content(index, base, buffers)?;
+                let decompressor = &mut buffers.decompressor;
+                let done = self.decode(address, &body, Some(&content), decompressor, out);
+                buffers.chain.give(content);
+                done?;
+            }
+        }
+        Ok(body.base)
     }
 
+    /// Decodes an opened segment into `out`, given the bytes of its base if it has one.
     fn decode(
         &self,
-        index: &IndexSet,
         address: &SegmentAddress,
-        sealed: &mut [u8],
+        body: &SegmentBody<'_>,
+        base: Option<&[u8]>,
         decompressor: &mut Decompressor,
         out: &mut DecodedSegment,
-    ) -> Result<Option<BlobId>> {
-        let body = self.open(address, sealed)?;
-        let base = match body.base {
-            None => None,
-            Some(id) => Some(self.fresh_blob(index, &id)?),
-        };
-        body.decode(decompressor, base.as_deref(), &mut out.raw)
+    ) -> Result<()> {
+        body.decode(decompressor, base, &mut out.raw)
             .map_err(|source| self.bad(address, source))?;
         out.ends.clear();
         let mut end = 0;
@@ -257,52 +246,17 @@ impl SegmentReader {
             end
         }));
         out.kind = Some(body.kind);
-        Ok(body.base)
-    }
-
-    /// A base must stand by itself, so that hostile packs cannot make a chain or a circle.
-    fn fresh_blob(&self, index: &IndexSet, id: &BlobId) -> Result<Blob> {
-        let at = index
-            .find(&id.key())?
-            .ok_or(Error::MissingBlob { id: *id })?;
-        if let Some(segment) = self.lookup(&at.segment) {
-            return self.verified(segment, &at, BlobKind::Data, id);
-        }
-        let mut buffers = self.take();
-        let mut segment = DecodedSegment::default();
-        let base = self.read_or_base(&at.segment, &mut buffers, &mut segment);
-        self.give(buffers);
-        if base?.is_some() {
-            return Err(Error::MissingBlob { id: *id });
-        }
-        let segment = self.keep(&at.segment, segment);
-        self.verified(segment, &at, BlobKind::Data, id)
-    }
-
-    fn decode_fresh(
-        &self,
-        address: &SegmentAddress,
-        body: &SegmentBody<'_>,
-        decompressor: &mut Decompressor,
-        out: &mut DecodedSegment,
-    ) -> Result<()> {
-        body.decode(decompressor, None, &mut out.raw)
-            .map_err(|source| self.bad(address, source))?;
-        let mut end = 0;
-        out.ends = body
-            .lens
-            .iter()
-            .map(|len| {
-                end += len;
-                end
-            })
-            .collect();
-        out.kind = Some(body.kind);
         Ok(())
     }
 
-    /// Reads the clear prefix and the sealed body, and checks that the prefix fits.
+    /// Reads the clear prefix and the sealed body.
     fn fetch(&self, address: &SegmentAddress, buffer: &mut Vec<u8>) -> Result<()> {
+        let range = self.range(address)?;
+        self.storage.read(&pack::path(&address.pack), range, buffer)
+    }
+
+    /// Where the clear prefix and the sealed body lie. Their length is capped.
+    fn range(&self, address: &SegmentAddress) -> Result<Range<u64>> {
         let stored = address.stored as usize;
         if !(TAG_LEN..=limits::SEGMENT_RAW_MAX * 2).contains(&stored) {
             return Err(self.bad(
@@ -314,9 +268,7 @@ impl SegmentReader {
             ));
         }
         let start = u64::from(address.offset).saturating_sub(SEGMENT_PREFIX_LEN as u64);
-        let end = u64::from(address.offset) + u64::from(address.stored);
-        self.storage
-            .read(&pack::path(&address.pack), start..end, buffer)
+        Ok(start..u64::from(address.offset) + u64::from(address.stored))
     }
 
     fn open<'b>(&self, address: &SegmentAddress, sealed: &'b mut [u8]) -> Result<SegmentBody<'b>> {

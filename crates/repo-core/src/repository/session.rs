@@ -13,7 +13,7 @@ use bytes::Bytes;
 use repo_format::commit::IndexRef;
 use repo_format::index::{self, Entry, PackRow, SegmentRow};
 use repo_format::pack::{self, NewSegment, PackBuilder};
-use repo_format::{BlobId, BlobKey, BlobKind, Codec, KeyRing, PackId, SessionId, Texture};
+use repo_format::{Base, BlobId, BlobKey, BlobKind, KeyRing, PackId, SessionId, Texture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
@@ -363,28 +363,28 @@ impl Encoder {
         })
     }
 
-    /// Stores one chunk against `base`. False when that would not pay.
+    /// Stores one chunk against the bytes `content` of `base`. False when that would not pay.
     pub(crate) fn delta(
         &mut self,
         session: &Session,
         id: BlobId,
         chunk: &[u8],
-        base_id: &BlobId,
-        base: &[u8],
+        base: Base,
+        content: &[u8],
     ) -> Result<bool> {
         let worth = self
             .encoder
-            .encode_delta(chunk, base_id, base, &mut self.body)
+            .encode_delta(chunk, base, content, &mut self.body)
             .map_err(Error::encode)?;
         if worth {
             let len = u32::try_from(chunk.len()).map_err(|_| Error::Internal { what: "chunk" })?;
             let segment = NewSegment {
                 body: &self.body,
-                codec: Codec::ZstdBase,
+                codec: base.codec(),
                 kind: BlobKind::Data,
                 ids: &[id],
                 lens: &[len],
-                base: Some(*base_id),
+                base: Some(base),
             };
             session.add(&segment, chunk.len())?;
         }

@@ -4,7 +4,9 @@
 //! Visits move it up only, so that each blob is looked below at most three times however many
 //! snapshots hold it. Lengths come from pack directories.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use repo_format::pack::DirectorySegment;
@@ -183,19 +185,7 @@ pub(crate) fn sums(
     let gone = index.gone();
     let mut packs = index.packs();
     packs.retain(|(id, _)| !gone.contains(id));
-    // Bases first: only then is it known who needs them. Depth is one, so one pass is enough.
-    each_directory(repository, &packs, progress, &|_, _, segment| {
-        let (Some(base), Some((chunk, _))) = (&segment.base, segment.chunks.first()) else {
-            return Ok(());
-        };
-        let chunk = marks.live.place(&chunk.key())?;
-        let base = marks.live.place(&base.key())?;
-        if let (Some(chunk), Some(base)) = (chunk, base) {
-            let need = marks.mark(&chunk).map_or(0, |m| m.load(Ordering::Relaxed));
-            marks.raise(&base, need);
-        }
-        Ok(())
-    })?;
+    need_bases(repository, marks, packs.clone(), progress)?;
     let count = marks.sources.iter().max().map_or(0, |last| last + 1);
     let empty = Sums::new(marks.sources.len(), count);
     let parts = each_directory(repository, &packs, progress, &|sums, pack, segment| {
@@ -205,6 +195,42 @@ pub(crate) fn sums(
     let mut total = empty;
     parts.iter().for_each(|part| total.add(part));
     Ok(total)
+}
+
+/// Passes on to bases who needs their deltas. A base may be a delta: packs that hold any are looked
+/// at again until nothing more is learned.
+fn need_bases(
+    repository: &Repository,
+    marks: &Marks,
+    mut packs: Vec<(PackId, u64)>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    loop {
+        let with_deltas = Mutex::new(HashSet::new());
+        let raised = AtomicBool::new(false);
+        each_directory(repository, &packs, progress, &|_, pack, segment| {
+            let (Some(base), Some((chunk, _))) = (&segment.base, segment.chunks.first()) else {
+                return Ok(());
+            };
+            let chunk = marks.live.place(&chunk.key())?;
+            let below = marks.live.place(&base.id.key())?;
+            if let (Some(chunk), Some(below)) = (chunk, below) {
+                let need = marks.mark(&chunk).map_or(0, |m| m.load(Ordering::Relaxed));
+                if marks.raise(&below, need) && base.depth > 1 {
+                    raised.store(true, Ordering::Relaxed);
+                }
+            }
+            let mut packs = with_deltas.lock().unwrap_or_else(PoisonError::into_inner);
+            packs.insert(*pack);
+            Ok(())
+        })?;
+        if !raised.into_inner() {
+            return Ok(());
+        }
+        let with_deltas = with_deltas.into_inner();
+        let with_deltas = with_deltas.unwrap_or_else(PoisonError::into_inner);
+        packs.retain(|(id, _)| with_deltas.contains(id));
+    }
 }
 
 /// Told of each segment of each pack, with sums of its own thread.

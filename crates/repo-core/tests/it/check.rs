@@ -1,7 +1,7 @@
 //! Damage to every kind of object: check names it, and no read gives wrong bytes.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -349,6 +349,43 @@ async fn damage_to_a_lost_pack_names_chunk_file_and_snapshot() {
         told.iter().any(|line| line.starts_with(&indexes[0])),
         "{told:?}"
     );
+}
+
+/// Snapshots of which the relation cannot be read.
+async fn unreadable(repository: &Repository) -> BTreeSet<SnapshotId> {
+    let mut found = BTreeSet::new();
+    for known in repository.snapshots() {
+        let id = known.snapshot.id();
+        let view = repository.view(&id).unwrap();
+        let read = match view.entry(b"base/5/16384").await {
+            Ok(entry) => view.read(&entry, 0..u64::MAX).await.is_ok(),
+            Err(_) => false,
+        };
+        if !read {
+            found.insert(id);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_chunk_all_that_stand_on_it_are_lost() {
+    let access = Access::Plain;
+    let sample = crate::repair::Sample::new(&access).await;
+    let mut most = 0;
+    for pack in sample.keys("packs/").await {
+        let bytes = sample.store.get(&pack, 1 << 30).await.unwrap();
+        sample.store.delete(&pack).await.unwrap();
+        let repository = sample.open(&access).await;
+        let lost = unreadable(&repository).await;
+        let told = damage(&check(&repository, ReadData::No).await);
+        let named = |id: &&SnapshotId| told.iter().any(|line| line.contains(&id.to_hex()));
+        assert_eq!(lost.iter().filter(named).count(), lost.len(), "{told:#?}");
+        most = most.max(lost.len());
+        let put = sample.store.put_new(&pack, bytes).await;
+        put.unwrap();
+    }
+    assert_eq!(most, 5, "the first version carries all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,6 +120,10 @@ async fn what_a_snapshot_alone_needs_is_what_a_collection_frees() {
     fs::write(place.path().join("file"), &content).unwrap();
     fs::remove_file(place.path().join("gone")).unwrap();
     take(&repository, place.path(), "host").await;
+    // And this one against the second.
+    content[160_000] ^= 1;
+    fs::write(place.path().join("file"), &content).unwrap();
+    let third = take(&repository, place.path(), "host").await;
 
     let before = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
     assert!(
@@ -138,6 +142,7 @@ async fn what_a_snapshot_alone_needs_is_what_a_collection_frees() {
     let plan = plan_forget_ids(&known, &[first.id()], GroupBy::default()).unwrap();
     let options = ForgetOptions::default();
     repository.forget(&plan, &options, "forget").await.unwrap();
+    let second = repository.snapshots()[0].snapshot.id();
     let unneeded = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
     assert_eq!(unneeded.unneeded_stored, told.exclusive_stored);
     let options = GcOptions {
@@ -147,7 +152,19 @@ async fn what_a_snapshot_alone_needs_is_what_a_collection_frees() {
     repository.gc(&options, Arc::new(Quiet)).await.unwrap();
     let after = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
     assert_eq!(after.unneeded_stored, 0);
-    assert_eq!(after.snapshots.len(), 1);
+    assert_eq!(after.snapshots.len(), 2);
+
+    // Without the second its chunk is needed still, and the first one's for that.
+    let known = repository.snapshots();
+    let plan = plan_forget_ids(&known, &[second], GroupBy::default()).unwrap();
+    let allowed = ForgetOptions::default();
+    repository.forget(&plan, &allowed, "forget").await.unwrap();
+    repository.gc(&options, Arc::new(Quiet)).await.unwrap();
+    let last = repository.usage(|_| None, Arc::new(Quiet)).await.unwrap();
+    assert_eq!(last.snapshots.len(), 1);
+    assert_eq!(last.unneeded_stored, 0);
+    let entry = third.entry(b"file").await.unwrap();
+    assert!(third.read(&entry, 0..u64::MAX).await.unwrap() == content);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Compressor, DICTIONARY_MAGIC, Decompressor};
+use super::{Compressor, DICTIONARY_MAGIC, Decompressor, compress_with_base};
 use crate::sample::{noise, text};
 
 proptest! {
@@ -17,7 +17,7 @@ proptest! {
             let base = with_base.then_some(base.as_slice());
             match base {
                 Some(base) => prop_assert!(
-                    compressor.compress_with_base(&raw, base, &mut payload).unwrap()
+                    compress_with_base(&raw, base, &mut payload).unwrap()
                 ),
                 None => compressor.compress(&raw, &mut payload).unwrap(),
             }
@@ -72,11 +72,7 @@ fn a_base_that_zstd_takes_for_a_dictionary_is_not_used() {
     let raw = text(1, 1000);
     let magic = [&DICTIONARY_MAGIC[..], &noise(1, 1000)].concat();
     for base in [&magic[..], &[], &raw[..7]] {
-        assert!(
-            !compressor
-                .compress_with_base(&raw, base, &mut payload)
-                .unwrap()
-        );
+        assert!(!compress_with_base(&raw, base, &mut payload).unwrap());
         compressor.compress(&raw, &mut payload).unwrap();
         let mut out = Vec::new();
         let refused = Decompressor::new().decompress(&payload, raw.len(), Some(base), &mut out);

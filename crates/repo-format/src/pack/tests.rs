@@ -4,17 +4,17 @@ use super::{
     DirectorySegment, NewSegment, PackBuilder, SEGMENT_MAGIC, SEGMENT_PREFIX_LEN, SegmentPlace,
     TRAILER_LEN, TRAILER_MAGIC, decode_directory, encode_directory, open_directory, path, trailer,
 };
-use crate::codec::Codec;
+use crate::codec::{Base, Codec};
 use crate::compress::Decompressor;
 use crate::error::Error;
 use crate::id::{BlobId, PackId};
-use crate::limits::{CHUNK_MAX, PACK_MAX};
+use crate::limits::{CHUNK_MAX, DELTA_DEPTH_MAX, PACK_MAX};
 use crate::sample::{CIPHERS, SESSION, noise, ring, text};
 use crate::seal::{HEADER_LEN, Header, ObjectKind, Opener, TAG_LEN};
 use crate::secrets::{BlobKind, Cipher, KeyRing};
 use crate::segment::{SegmentBody, SegmentEncoder};
 
-/// A pack of a segment of two chunks, a tree and a delta, with the directory it should have.
+/// A pack of a segment of two chunks, a tree, a delta, and a delta against that one, with the directory it should have.
 fn pack(ring: &KeyRing) -> (PackId, Vec<u8>, Vec<DirectorySegment>) {
     let mut builder = PackBuilder::new(ring, SESSION, b"left over".to_vec()).unwrap();
     let mut encoder = SegmentEncoder::new(3).unwrap();
@@ -42,21 +42,25 @@ fn pack(ring: &KeyRing) -> (PackId, Vec<u8>, Vec<DirectorySegment>) {
     };
     push(BlobKind::Data, &[&first, &second]);
     push(BlobKind::Tree, &[&tree]);
-    let base = id(BlobKind::Data, &first);
-    assert!(
-        encoder
-            .encode_delta(&changed, &base, &first, &mut body)
-            .unwrap()
-    );
-    let segment = NewSegment {
-        body: &body,
-        codec: Codec::ZstdBase,
-        kind: BlobKind::Data,
-        ids: &[id(BlobKind::Data, &changed)],
-        lens: &[3000],
-        base: Some(base),
-    };
-    builder.push(&segment).unwrap();
+    let mut again = changed.clone();
+    again[2000] ^= 1;
+    for (depth, chunk, content) in [(1, &changed, &first), (2, &again, &changed)] {
+        let base = Base {
+            id: id(BlobKind::Data, content),
+            depth,
+        };
+        let used = encoder.encode_delta(chunk, base, content, &mut body);
+        assert!(used.unwrap());
+        let segment = NewSegment {
+            body: &body,
+            codec: base.codec(),
+            kind: BlobKind::Data,
+            ids: &[id(BlobKind::Data, chunk)],
+            lens: &[3000],
+            base: Some(base),
+        };
+        builder.push(&segment).unwrap();
+    }
     builder.finish().unwrap()
 }
 
@@ -83,7 +87,7 @@ fn read_all(ring: &KeyRing, id: &PackId, bytes: &[u8]) -> Result<usize, Error> {
         let start = segment.place.offset as usize;
         let mut sealed = bytes[start..start + segment.place.stored as usize].to_vec();
         let body = SegmentBody::parse(opener.open(start as u64, &mut sealed)?)?;
-        let find = |id| blobs.iter().find(|(known, _)| *known == id);
+        let find = |base: Base| blobs.iter().find(|(known, _)| *known == base.id);
         let base = segment.base.and_then(find).map(|(_, bytes)| bytes.clone());
         let mut raw = Vec::new();
         body.decode(&mut decompressor, base.as_deref(), &mut raw)?;
@@ -102,7 +106,7 @@ fn a_pack_is_read_as_written() {
         let ring = ring(cipher);
         let (id, bytes, segments) = pack(&ring);
         assert_eq!(directory(&ring, &id, &bytes).unwrap(), segments);
-        assert_eq!(read_all(&ring, &id, &bytes).unwrap(), 4);
+        assert_eq!(read_all(&ring, &id, &bytes).unwrap(), 5);
         let header = Header::parse(ObjectKind::Pack, &bytes).unwrap();
         assert_eq!((header.session, header.cipher), (SESSION, cipher));
         assert!(path(&id).starts_with(&format!("packs/{}/", &id.to_hex()[..2])));
@@ -212,6 +216,10 @@ fn a_segment_no_reader_would_accept_is_not_written() {
         builder.finish().map(|_| ())
     };
     finish(&good).unwrap();
+    let base = |depth| {
+        let id = BlobId([2; 32]);
+        Some(Base { id, depth })
+    };
     let long = [u32::try_from(CHUNK_MAX).unwrap() + 1];
     let bad = [
         NewSegment {
@@ -229,7 +237,22 @@ fn a_segment_no_reader_would_accept_is_not_written() {
             ..good
         },
         NewSegment {
-            base: Some(BlobId([2; 32])),
+            base: base(1),
+            ..good
+        },
+        NewSegment {
+            codec: Codec::ZstdBase,
+            base: base(2),
+            ..good
+        },
+        NewSegment {
+            codec: Codec::ZstdChain,
+            base: base(1),
+            ..good
+        },
+        NewSegment {
+            codec: Codec::ZstdChain,
+            base: base(u8::MAX),
             ..good
         },
         NewSegment {
@@ -238,7 +261,7 @@ fn a_segment_no_reader_would_accept_is_not_written() {
         },
         NewSegment {
             codec: Codec::ZstdBase,
-            base: Some(BlobId([2; 32])),
+            base: base(1),
             kind: BlobKind::Tree,
             ..good
         },
@@ -263,16 +286,18 @@ fn segments() -> impl Strategy<Value = Vec<DirectorySegment>> {
     let one = (
         proptest::collection::vec((any::<[u8; 32]>(), 1u32..1000), 1..6),
         17u32..5000,
-        0u8..3,
+        0u8..4,
+        2u8..=DELTA_DEPTH_MAX,
         any::<bool>(),
     );
     proptest::collection::vec(one, 0..8).prop_map(|list| {
         let mut end = u32::try_from(HEADER_LEN).unwrap();
-        let segment = |(mut chunks, stored, codec, tree): (Vec<([u8; 32], u32)>, u32, u8, bool)| {
+        type Row = (Vec<([u8; 32], u32)>, u32, u8, u8, bool);
+        let segment = |(mut chunks, stored, codec, deep, tree): Row| {
             let offset = end + 8;
             end = offset + stored;
             let codec = Codec::from_code(codec).unwrap();
-            let delta = codec == Codec::ZstdBase;
+            let delta = codec.is_delta();
             if delta {
                 chunks.truncate(1);
             }
@@ -284,7 +309,10 @@ fn segments() -> impl Strategy<Value = Vec<DirectorySegment>> {
                 } else {
                     BlobKind::Data
                 },
-                base: delta.then(|| BlobId(chunks[0].0)),
+                base: delta.then(|| Base {
+                    id: BlobId(chunks[0].0),
+                    depth: if codec == Codec::ZstdBase { 1 } else { deep },
+                }),
                 chunks: chunks
                     .into_iter()
                     .map(|(id, len)| (BlobId(id), len))

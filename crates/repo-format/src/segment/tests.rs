@@ -1,16 +1,19 @@
 use proptest::prelude::*;
 
 use super::{SegmentBody, SegmentEncoder};
-use crate::codec::Codec;
-use crate::compress::{Decompressor, Texture};
+use crate::codec::{Base, Codec};
+use crate::compress::{Decompressor, Texture, compress_with_base};
 use crate::cursor::push_varint;
 use crate::error::Error;
 use crate::id::BlobId;
-use crate::limits::{CHUNK_MAX, SEGMENT_CHUNKS_MAX};
+use crate::limits::{CHUNK_MAX, DELTA_DEPTH_MAX, SEGMENT_CHUNKS_MAX};
 use crate::sample::{noise, text};
 use crate::secrets::BlobKind;
 
-const BASE: BlobId = BlobId([4; 32]);
+const BASE: Base = Base {
+    id: BlobId([4; 32]),
+    depth: 1,
+};
 
 /// Encodes, parses and decodes; returns the codec and the length of the body.
 fn there_and_back(kind: BlobKind, chunks: &[&[u8]], texture: Texture) -> (Codec, usize) {
@@ -39,7 +42,7 @@ fn there_and_back(kind: BlobKind, chunks: &[&[u8]], texture: Texture) -> (Codec,
 fn delta(raw: &[u8], base: &[u8]) -> Option<usize> {
     let mut encoder = SegmentEncoder::new(3).unwrap();
     let mut body = Vec::new();
-    if !encoder.encode_delta(raw, &BASE, base, &mut body).unwrap() {
+    if !encoder.encode_delta(raw, BASE, base, &mut body).unwrap() {
         return None;
     }
     let parsed = SegmentBody::parse(&body).unwrap();
@@ -95,7 +98,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bodies_never_panic(
-        codec in 0u8..4,
+        codec in 0u8..5,
         kind in 0u8..3,
         rest in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
@@ -169,7 +172,7 @@ fn the_level_of_the_rest_does_not_spoil_a_delta() {
         for level in [1, 3, 6, 12, 19] {
             let mut encoder = SegmentEncoder::new(level).unwrap();
             let mut body = Vec::new();
-            let used = encoder.encode_delta(&changed, &BASE, &base, &mut body);
+            let used = encoder.encode_delta(&changed, BASE, &base, &mut body);
             assert!(
                 used.unwrap() && body.len() < 2000,
                 "level {level}: {}",
@@ -192,6 +195,28 @@ fn a_base_that_zstd_takes_for_a_dictionary_is_not_used() {
 }
 
 #[test]
+fn a_delta_says_how_deep_it_lies() {
+    let base = text(1, 50_000);
+    let mut changed = base.clone();
+    changed[100] ^= 1;
+    let mut encoder = SegmentEncoder::new(3).unwrap();
+    for depth in [1, 2, DELTA_DEPTH_MAX] {
+        let against = Base { depth, ..BASE };
+        let mut body = Vec::new();
+        let used = encoder.encode_delta(&changed, against, &base, &mut body);
+        assert!(used.unwrap());
+        let parsed = SegmentBody::parse(&body).unwrap();
+        assert_eq!(parsed.base, Some(against));
+        assert_eq!(parsed.codec, against.codec());
+        let mut out = Vec::new();
+        parsed
+            .decode(&mut Decompressor::new(), Some(&base), &mut out)
+            .unwrap();
+        assert_eq!(out, changed);
+    }
+}
+
+#[test]
 fn a_wrong_base_gives_an_error_or_other_bytes_but_no_panic() {
     let base = text(1, 50_000);
     let mut changed = base.clone();
@@ -200,7 +225,7 @@ fn a_wrong_base_gives_an_error_or_other_bytes_but_no_panic() {
     let mut encoder = SegmentEncoder::new(3).unwrap();
     assert!(
         encoder
-            .encode_delta(&changed, &BASE, &base, &mut body)
+            .encode_delta(&changed, BASE, &base, &mut body)
             .unwrap()
     );
     let parsed = SegmentBody::parse(&body).unwrap();
@@ -243,7 +268,16 @@ fn limits_of_a_body() {
     assert!(!parses(2, 0, &[2], &[0; 31]));
     assert!(!parses(2, 0, &[2, 2], &[0; 32]));
     assert!(!parses(2, 1, &[2], &[0; 32]));
+    let chain = |depth| [&[0; 32][..], &[depth]].concat();
+    assert!(parses(3, 0, &[2], &chain(2)));
+    assert!(parses(3, 0, &[2], &chain(DELTA_DEPTH_MAX)));
+    assert!(!parses(3, 0, &[2], &chain(DELTA_DEPTH_MAX + 1)));
+    assert!(!parses(3, 0, &[2], &chain(1)));
+    assert!(!parses(3, 0, &[2], &chain(0)));
     assert!(!parses(3, 0, &[2], &[0; 32]));
+    assert!(!parses(3, 0, &[2, 2], &chain(2)));
+    assert!(!parses(3, 1, &[2], &chain(2)));
+    assert!(!parses(4, 0, &[2], &chain(2)));
     assert!(!parses(0, 2, &[1], &[0]));
     // A count without its lengths allocates little and fails.
     assert!(SegmentBody::parse(&[0, 0, 0xff, 0xff, 0xff, 0x7f]).is_err());
@@ -262,8 +296,7 @@ fn what_does_not_decompress_to_what_it_was_is_never_stored() {
                 .compress(&raw, &mut encoder.payload)
                 .unwrap(),
             Some(base) => {
-                let compressor = &mut encoder.compressor;
-                let small = compressor.compress_with_base(&raw, base, &mut encoder.payload);
+                let small = compress_with_base(&raw, base, &mut encoder.payload);
                 assert!(small.unwrap());
             }
         }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use repo_chunker::Policy;
-use repo_format::{BlobId, BlobKind, Texture};
+use repo_format::{Base, BlobId, BlobKind, Texture};
 
 use super::Failed;
 use crate::archive::lists::TreeSink;
@@ -114,7 +114,7 @@ impl<'a> Chunks<'a> {
             if session.claim(&id)? {
                 self.bytes_new.fetch_add(len, Ordering::Relaxed);
                 let delta = match base {
-                    Some(base) => self.delta(worker, session, id, &chunk, &base)?,
+                    Some(base) => self.delta(worker, session, id, &chunk, &base.id)?,
                     None => false,
                 };
                 if !delta {
@@ -126,7 +126,7 @@ impl<'a> Chunks<'a> {
         Ok(copied)
     }
 
-    fn read(&self, id: &BlobId) -> Result<(Blob, Option<BlobId>)> {
+    fn read(&self, id: &BlobId) -> Result<(Blob, Option<Base>)> {
         let segments = &self.source.repository().inner.segments;
         segments.chunk_and_base(self.source.index(), id)
     }
@@ -147,7 +147,7 @@ impl<'a> Chunks<'a> {
         let base = session.ring().blob_id(BlobKind::Data, &base);
         let segments = &self.target.inner.segments;
         match segments.delta_base(session.index(), &base) {
-            Ok((base_id, base)) => worker.encoder.delta(session, id, chunk, &base_id, &base),
+            Ok((base, content)) => worker.encoder.delta(session, id, chunk, base, &content),
             Err(error) => {
                 tracing::debug!(%error, "copying a chunk without its base");
                 Ok(false)

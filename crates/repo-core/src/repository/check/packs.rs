@@ -99,10 +99,12 @@ pub(super) async fn check(
         }
         rest.extend(left);
     }
-    // Chunks stored against a chunk that turned out to be lost are lost too. Where data was read
-    // they did not decode.
-    if !examination.damage().is_empty() && !rest.is_empty() {
-        run(repository, &examination, rest, Depth::Bases).await?;
+    // Chunks stored against a chunk that turned out to be lost are lost too, and so are those
+    // stored against them. Where data was read they did not decode.
+    let mut known = 0;
+    while examination.damage().count() > known && !rest.is_empty() {
+        known = examination.damage().count();
+        run(repository, &examination, rest.clone(), Depth::Bases).await?;
     }
     report.bytes_read += examination.bytes_read.load(Ordering::Relaxed);
     Ok(Done {

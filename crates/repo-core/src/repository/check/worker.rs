@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use repo_format::pack::{self, SEGMENT_MAGIC, SEGMENT_PREFIX_LEN};
-use repo_format::{BlobId, BlobKind, limits};
+use repo_format::{Base, BlobId, BlobKind, limits};
 
 use super::finding_or_fail;
 use super::pipeline::{Depth, Examination, Job, OpenPack, Part};
@@ -98,7 +98,7 @@ impl Worker {
         examination: &Examination,
         part: &Part,
         start: Option<u64>,
-    ) -> Result<Option<BlobId>> {
+    ) -> Result<Option<Base>> {
         let (reader, index) = (&examination.reader, &examination.index);
         let Some(start) = start else {
             return reader.read(index, &part.address, &mut self.buffers, &mut self.decoded);
@@ -144,7 +144,7 @@ impl Worker {
         examination: &Examination,
         pack: &OpenPack,
         part: &Part,
-        read: Result<Option<BlobId>>,
+        read: Result<Option<Base>>,
     ) -> Result<bool> {
         let place = part.address.offset;
         let lost = |why: &str| {
@@ -233,16 +233,16 @@ fn check_base(examination: &Examination, pack: &OpenPack, part: &Part, depth: De
     if is_dead_delta(examination, part) {
         return;
     }
-    let at = examination.index.find(&base.key());
+    let at = examination.index.find(&base.id.key());
     let found = matches!(at, Ok(Some(_)));
     if depth == Depth::Directory && !found {
         examination.findings.damage(format!(
-            "{}: segment at {} needs chunk {base}, which is missing",
-            pack.key, part.address.offset
+            "{}: segment at {} needs chunk {}, which is missing",
+            pack.key, part.address.offset, base.id
         ));
     }
     let mut damage = examination.damage();
-    let hit = matches!(at, Ok(Some(at)) if damage.hits(&base.key(), &at));
+    let hit = matches!(at, Ok(Some(at)) if damage.hits(&base.id.key(), &at));
     if !found || (depth == Depth::Bases && hit) {
         damage.segments.insert((pack.id, part.address.offset));
     }

@@ -1,8 +1,9 @@
 //! Closure of the live set over delta bases: a live chunk that is stored against another one needs
-//! that one, whether or not a snapshot reaches it.
+//! that one, whether or not a snapshot reaches it, and what that one is stored against.
 //!
 //! Which chunks are deltas is said by pack directories. A delta is a segment of one chunk, so only
-//! packs with such a segment are looked at.
+//! packs with such a segment are looked at; again those in which a base became needed, until none
+//! did.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::index::IndexObject;
 
-/// Live deltas by the base that nothing else needs. Bounded: what is left out keeps its base.
+/// Needed deltas by the base that nothing else needs. Bounded: what is left out keeps its base.
 pub(super) type Orphaned = BTreeMap<BlobId, Vec<BlobId>>;
 
 /// What a closure needs from all its threads.
@@ -56,12 +57,14 @@ pub(super) fn suspects(live: &Live) -> Result<BTreeMap<PackId, u64>> {
 }
 
 /// All packs that `objects` describe, with their sizes.
-pub(super) fn packs_of(objects: &[Arc<IndexObject>]) -> BTreeMap<PackId, u64> {
-    let rows = objects.iter().flat_map(|object| &object.tail().packs);
+pub(super) fn packs_of<'o>(
+    objects: impl IntoIterator<Item = &'o Arc<IndexObject>>,
+) -> BTreeMap<PackId, u64> {
+    let rows = objects.into_iter().flat_map(|object| &object.tail().packs);
     rows.map(|pack| (pack.id, pack.size)).collect()
 }
 
-/// Marks the bases of all live deltas in `packs` as needed.
+/// Marks the bases of all needed deltas in `packs` as needed, and theirs.
 pub(super) fn close(
     repository: &Repository,
     live: &Live,
@@ -74,30 +77,36 @@ pub(super) fn close(
         incomplete: Mutex::default(),
         touched: Mutex::default(),
     };
-    let packs: Vec<(PackId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
+    let objects = live.objects().iter().map(|known| &known.object);
+    let sizes = packs_of(objects);
+    let mut packs: Vec<(PackId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
+    let mut touched = BTreeSet::new();
     progress.start("bases", None, Some(packs.len() as u64));
-    repository.pool()?.install(|| {
-        packs.par_iter().try_for_each(|(id, size)| {
-            if progress.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let directory = repository.inner.segments.directory(id, *size)?;
-            for segment in &directory {
-                closure.segment(id, segment)?;
-            }
-            progress.advance(0, 1);
-            Ok(())
-        })
-    })?;
+    while !packs.is_empty() {
+        repository.pool()?.install(|| {
+            packs.par_iter().try_for_each(|(id, size)| {
+                if progress.cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                let directory = repository.inner.segments.directory(id, *size)?;
+                for segment in &directory {
+                    closure.segment(id, segment)?;
+                }
+                progress.advance(0, 1);
+                Ok(())
+            })
+        })?;
+        let newly = std::mem::take(&mut *lock(&closure.touched));
+        let sized = newly.iter().filter_map(|id| Some((*id, *sizes.get(id)?)));
+        packs = sized.collect();
+        touched.extend(newly);
+    }
     progress.finish();
     let (_, mut orphaned) = owned(closure.orphaned);
     for base in owned(closure.incomplete) {
         orphaned.remove(&base);
     }
-    Ok(Closed {
-        orphaned,
-        touched: owned(closure.touched),
-    })
+    Ok(Closed { orphaned, touched })
 }
 
 impl Closure<'_> {
@@ -108,10 +117,10 @@ impl Closure<'_> {
         let Some(place) = self.live.place(&chunk.key())? else {
             return Ok(());
         };
-        if !self.live.is_live(&place) || !lies_in(&place, pack, segment) {
+        if !self.live.is_needed(&place) || !lies_in(&place, pack, segment) {
             return Ok(());
         }
-        let base_place = self.live.locate(base)?;
+        let base_place = self.live.locate(&base.id)?;
         if self.live.is_live(&base_place) {
             return Ok(());
         }
@@ -121,11 +130,15 @@ impl Closure<'_> {
         }
         let mut orphaned = lock(&self.orphaned);
         if orphaned.0 == REBASE_MAX {
-            lock(&self.incomplete).insert(*base);
+            lock(&self.incomplete).insert(base.id);
             return Ok(());
         }
-        orphaned.0 += 1;
-        orphaned.1.entry(*base).or_default().push(*chunk);
+        // A pack may be looked at twice.
+        let deltas = orphaned.1.entry(base.id).or_default();
+        if !deltas.contains(chunk) {
+            deltas.push(*chunk);
+            orphaned.0 += 1;
+        }
         Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! Copying what is needed out of packs that are to go.
 //!
 //! A segment of which every chunk is needed is opened and sealed again as it is, without
-//! compressing it; of others the needed chunks are stored in new segments. Deltas whose base is
-//! needed by nothing else are stored anew: the first of them in full, the others against it.
+//! compressing it; of others the needed chunks are stored in new segments. Deltas whose base stands
+//! by itself and is needed by nothing else are stored anew: the first of them in full, the others
+//! against it. None of them gets deeper by that, so what stands on them stays as it is. A base that
+//! is a delta is short, and is copied.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use repo_format::pack::{self, DirectorySegment, NewSegment, SEGMENT_PREFIX_LEN};
 use repo_format::segment::SegmentBody;
-use repo_format::{BlobId, BlobKind, Decompressor, PackId, Texture};
+use repo_format::{Base, BlobId, BlobKind, Decompressor, PackId, Texture};
 
 use super::bases::{Orphaned, lies_in};
 use super::live::{Live, Place};
@@ -171,19 +173,23 @@ impl<'a> Copier<'a> {
             ..
         } = *self.repack;
         let segments = &repository.inner.segments;
-        let mut first: Option<(BlobId, Blob)> = None;
+        if segments.is_delta(&base.location.segment)? {
+            return Ok(());
+        }
+        let mut first: Option<(Base, Blob)> = None;
         for id in deltas {
             let place = live.locate(id)?;
             let chunk = segments.blob(index, BlobKind::Data, id)?;
             let stored = match &first {
                 None => false,
-                Some((first_id, first)) => {
-                    self.encoder.delta(session, *id, &chunk, first_id, first)?
+                Some((against, first)) => {
+                    self.encoder.delta(session, *id, &chunk, *against, first)?
                 }
             };
             if !stored {
                 self.data.push(session, &mut self.encoder, *id, &chunk)?;
-                first = Some((*id, chunk));
+                let against = Base { id: *id, depth: 1 };
+                first = Some((against, chunk));
             }
             live.set_moved(&place);
         }

@@ -7,14 +7,14 @@
 mod rows;
 mod salvage;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use repo_format::commit::{Commit, IndexRef};
 use repo_format::pack::{self, DirectorySegment};
-use repo_format::{BlobKey, IndexId, PackId, SessionId};
+use repo_format::{BlobKey, IndexId, PackId, SessionId, limits};
 
 use crate::error::{Error, Result};
 use crate::limits::REPAIR_DIRECTORIES;
@@ -336,27 +336,36 @@ impl Repair<'_> {
         })
     }
 
-    /// Enters packs into the index. Deltas come last, and only those whose base is there: a dead
-    /// one may have lost its own, and a writer must not find it.
+    /// Enters packs into the index. Deltas come after what they stand on, and only those whose base
+    /// is there: a dead one may have lost its own, and a writer must not find it.
     fn enter(&self, packs: &[Stored], rows: &mut Rows<'_>) -> Result<()> {
-        for (id, size) in packs {
+        let mut depths: BTreeMap<u8, BTreeSet<&Stored>> = BTreeMap::new();
+        for pack @ (id, size) in packs {
             let mut segments = self.reader.directory(id, *size)?;
+            for base in segments.iter().filter_map(|segment| segment.base) {
+                depths.entry(base.depth).or_default().insert(pack);
+            }
             segments.retain(|segment| segment.base.is_none());
             rows.push(*id, *size, &segments)?;
         }
         rows.flush()?;
-        let index = self.index(rows.written(), &[])?;
-        for (id, size) in packs {
-            let mut deltas = Vec::new();
-            for segment in self.reader.directory(id, *size)? {
-                let Some(base) = &segment.base else { continue };
-                if self.options.dry_run || index.find(&base.key())?.is_some() {
-                    deltas.push(segment);
+        for (depth, packs) in depths {
+            let index = self.index(rows.written(), &[])?;
+            for (id, size) in packs {
+                let mut deltas = Vec::new();
+                for segment in self.reader.directory(id, *size)? {
+                    let Some(base) = segment.base.filter(|base| base.depth == depth) else {
+                        continue;
+                    };
+                    if self.options.dry_run || index.find(&base.id.key())?.is_some() {
+                        deltas.push(segment);
+                    }
                 }
+                rows.push(*id, *size, &deltas)?;
             }
-            rows.push(*id, *size, &deltas)?;
+            rows.flush()?;
         }
-        rows.flush()
+        Ok(())
     }
 
     fn salvage(&mut self, index: &Arc<IndexSet>, harmed: &[Stored]) -> Result<Salvage> {
@@ -365,9 +374,15 @@ impl Repair<'_> {
         self.progress
             .start("harmed packs", Some(bytes), Some(count));
         let mut salvage = Salvage::default();
-        for deltas in [false, true] {
-            let done = salvage.pass(self, index, harmed, deltas)?;
+        let first = salvage.pass(self, index, harmed, false)?;
+        self.report.blobs_salvaged += first;
+        // Each further pass decodes what stands on chunks of the one before it.
+        for _ in 0..limits::DELTA_DEPTH_MAX {
+            let done = salvage.pass(self, index, harmed, true)?;
             self.report.blobs_salvaged += done;
+            if done == 0 || self.options.dry_run {
+                break;
+            }
         }
         self.progress.finish();
         Ok(salvage)

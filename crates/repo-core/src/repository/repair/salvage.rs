@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use repo_format::commit::IndexRef;
 use repo_format::pack::{self, SEGMENT_MAGIC, SEGMENT_PREFIX_LEN};
-use repo_format::{BlobId, BlobKind, HEADER_LEN, PackId, TAG_LEN, Texture, limits};
+use repo_format::{Base, BlobKind, HEADER_LEN, PackId, TAG_LEN, Texture, limits};
 
 use super::{Repair, Stored};
 use crate::error::{Error, Result};
@@ -43,14 +43,14 @@ struct Writer<'a> {
 }
 
 impl Salvage {
-    /// Goes through all harmed packs. The first pass leaves chunks whose bases lie in them to the
-    /// second. Returns the blobs stored anew.
+    /// Goes through all harmed packs. A pass leaves chunks whose bases lie in them to the next one.
+    /// Returns the blobs stored anew.
     pub(super) fn pass(
         &mut self,
         repair: &mut Repair<'_>,
         index: &Arc<IndexSet>,
         harmed: &[Stored],
-        second: bool,
+        again: bool,
     ) -> Result<u64> {
         let inner = &repair.repository.inner;
         let dry_run = repair.options.dry_run;
@@ -71,14 +71,14 @@ impl Salvage {
             stored: 0,
         };
         for (id, size) in harmed {
-            if let Err(error) = self.pack(repair, index, &mut writer, (*id, *size), second) {
+            if let Err(error) = self.pack(repair, index, &mut writer, (*id, *size), again) {
                 let why = finding_or_fail(error)?;
-                if !second {
+                if !again {
                     let message = format!("{}: nothing of it can be read: {why}", pack::path(id));
                     repair.find(Finding::damage(None, message));
                 }
             }
-            if !second {
+            if !again {
                 repair.progress.advance(*size, 1);
             }
         }
@@ -97,7 +97,7 @@ impl Salvage {
         index: &IndexSet,
         writer: &mut Writer<'_>,
         (id, size): Stored,
-        second: bool,
+        again: bool,
     ) -> Result<()> {
         // Without the header no segment opens.
         repair.reader.opener(&id)?;
@@ -115,9 +115,9 @@ impl Salvage {
                     self.segments.insert(place);
                     Ok(true)
                 }
-                // It opened, and its base may be found by the end of the first pass.
+                // It opened, and its base may be found by the end of this pass.
                 Err(Error::MissingBlob { .. }) => {
-                    if second && repair.options.dry_run {
+                    if again && repair.options.dry_run {
                         self.segments.insert(place);
                     }
                     Ok(true)
@@ -138,7 +138,7 @@ impl Writer<'_> {
         repair: &Repair<'_>,
         index: &IndexSet,
         decoded: &DecodedSegment,
-        base: Option<BlobId>,
+        base: Option<Base>,
     ) -> Result<()> {
         let kind = decoded.kind.unwrap_or(BlobKind::Data);
         let mut start = 0;
@@ -153,8 +153,11 @@ impl Writer<'_> {
             }
             self.stored += 1;
             if let Some(base) = &base
-                && let Ok(bytes) = repair.reader.blob(index, BlobKind::Data, base)
-                && self.encoder.delta(self.session, id, blob, base, &bytes)?
+                && repair.reader.holds(index, base).unwrap_or(false)
+                && let Ok(content) = repair.reader.blob(index, BlobKind::Data, &base.id)
+                && self
+                    .encoder
+                    .delta(self.session, id, blob, *base, &content)?
             {
                 continue;
             }

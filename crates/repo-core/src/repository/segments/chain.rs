@@ -1,0 +1,208 @@
+//! Following bases: a delta may stand on a delta, and that one on another, down to a chunk that
+//! stands by itself.
+//!
+//! Each step goes to a smaller depth, whatever stored bytes say, so hostile packs can make no
+//! circle. What lies on the way is authentic but not compared with its id: who asked compares what
+//! comes out in the end.
+
+use std::ops::Deref;
+
+use repo_format::segment::SegmentBody;
+use repo_format::{Base, BlobId, pack::SEGMENT_PREFIX_LEN};
+
+use super::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
+use crate::error::{Error, Result};
+use crate::repository::index::{IndexSet, Location, SegmentAddress};
+
+/// Buffers one thread reuses while it follows bases.
+#[derive(Default)]
+pub(super) struct ChainBuffers {
+    links: Vec<Vec<u8>>,
+    contents: Vec<Vec<u8>>,
+}
+
+impl ChainBuffers {
+    /// Takes back what is not needed any more.
+    pub(super) fn give(&mut self, content: Content) {
+        if let Content::Decoded(bytes) = content {
+            self.contents.push(bytes);
+        }
+    }
+}
+
+/// The bytes of a base.
+pub(super) enum Content {
+    /// It stands by itself.
+    Whole(Blob),
+    /// It was decoded for this purpose.
+    Decoded(Vec<u8>),
+}
+
+impl Deref for Content {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Whole(blob) => blob,
+            Self::Decoded(bytes) => bytes,
+        }
+    }
+}
+
+/// One step down.
+enum Link {
+    Whole(Blob),
+    Delta {
+        address: SegmentAddress,
+        /// The opened body is what follows the prefix.
+        bytes: Vec<u8>,
+        len: usize,
+        base: Base,
+    },
+}
+
+impl SegmentReader {
+    /// The bytes of a base, at a smaller depth than that of its delta.
+    pub(super) fn content(
+        &self,
+        index: &IndexSet,
+        base: &Base,
+        buffers: &mut ReadBuffers,
+    ) -> Result<Content> {
+        let mut links = Vec::new();
+        let mut base = *base;
+        let mut content = loop {
+            match self.link(index, &base, buffers)? {
+                Link::Whole(blob) => break Content::Whole(blob),
+                Link::Delta {
+                    address,
+                    bytes,
+                    len,
+                    base: below,
+                } => {
+                    links.push((address, bytes, len));
+                    base = below;
+                }
+            }
+        };
+        while let Some((address, bytes, len)) = links.pop() {
+            let mut out = buffers.chain.contents.pop().unwrap_or_default();
+            let body = &bytes[SEGMENT_PREFIX_LEN..SEGMENT_PREFIX_LEN + len];
+            SegmentBody::parse(body)
+                .and_then(|body| body.decode(&mut buffers.decompressor, Some(&content), &mut out))
+                .map_err(|source| self.bad(&address, source))?;
+            buffers.chain.links.push(bytes);
+            buffers
+                .chain
+                .give(std::mem::replace(&mut content, Content::Decoded(out)));
+        }
+        Ok(content)
+    }
+
+    /// The chunk at the end of the way down from `base`.
+    pub(super) fn root(&self, index: &IndexSet, base: &Base) -> Result<BlobId> {
+        let mut buffers = self.take();
+        let mut base = *base;
+        let found = loop {
+            match self.link(index, &base, &mut buffers) {
+                Ok(Link::Whole(_)) => break Ok(base.id),
+                Ok(Link::Delta { base: below, .. }) => base = below,
+                Err(error) => break Err(error),
+            }
+        };
+        self.give(buffers);
+        found
+    }
+
+    /// Whether the copy of `base` that a look-up finds lies at a smaller depth than its delta.
+    pub(crate) fn holds(&self, index: &IndexSet, base: &Base) -> Result<bool> {
+        let Some(at) = index.find(&base.id.key())? else {
+            return Ok(false);
+        };
+        let mut buffers = self.take();
+        let link = self.copy(index, &at, base, &mut buffers);
+        self.give(buffers);
+        Ok(link?.is_some())
+    }
+
+    /// Whether the segment at a place is stored against another one. One read.
+    pub(crate) fn is_delta(&self, address: &SegmentAddress) -> Result<bool> {
+        if self.lookup(address).is_some() {
+            return Ok(false);
+        }
+        let mut buffers = self.take();
+        let found = self.fetch(address, &mut buffers.sealed).and_then(|()| {
+            let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
+            Ok(self.open(address, sealed)?.base.is_some())
+        });
+        self.give(buffers);
+        found
+    }
+
+    /// A copy of the base at a smaller depth than that of its delta. The copy that a look-up finds
+    /// is one, unless something is wrong: then any other is as good.
+    fn link(&self, index: &IndexSet, base: &Base, buffers: &mut ReadBuffers) -> Result<Link> {
+        let key = base.id.key();
+        let missing = Error::MissingBlob { id: base.id };
+        let Some(at) = index.find(&key)? else {
+            return Err(missing);
+        };
+        if let Some(link) = self.copy(index, &at, base, buffers)? {
+            return Ok(link);
+        }
+        let mut others = Vec::new();
+        index.find_all(&key, |other| others.push(*other));
+        for other in others.iter().filter(|other| other.segment != at.segment) {
+            if let Some(link) = self.copy(index, other, base, buffers)? {
+                return Ok(link);
+            }
+        }
+        Err(missing)
+    }
+
+    /// The copy at a place, unless it lies too deep.
+    fn copy(
+        &self,
+        index: &IndexSet,
+        at: &Location,
+        base: &Base,
+        buffers: &mut ReadBuffers,
+    ) -> Result<Option<Link>> {
+        let address = &at.segment;
+        let damaged = || Error::DamagedBlob {
+            id: base.id,
+            pack: address.pack,
+        };
+        let whole = |segment: std::sync::Arc<DecodedSegment>| {
+            let range = segment.range(at.ordinal).ok_or_else(damaged)?;
+            Ok(Some(Link::Whole(Blob { segment, range })))
+        };
+        if let Some(segment) = self.lookup(address) {
+            return whole(segment);
+        }
+        let mut bytes = buffers.chain.links.pop().unwrap_or_default();
+        self.fetch_near(index, address, &mut bytes)?;
+        let body = self.open(address, &mut bytes[SEGMENT_PREFIX_LEN..])?;
+        match body.base {
+            None => {
+                let mut segment = DecodedSegment::default();
+                let decompressor = &mut buffers.decompressor;
+                self.decode(address, &body, None, decompressor, &mut segment)?;
+                buffers.chain.links.push(bytes);
+                whole(self.keep(address, segment))
+            }
+            Some(below) if below.depth < base.depth => Ok(Some(Link::Delta {
+                address: *address,
+                len: bytes.len() - SEGMENT_PREFIX_LEN - repo_format::TAG_LEN,
+                bytes,
+                base: below,
+            })),
+            Some(_) => {
+                buffers.chain.links.push(bytes);
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

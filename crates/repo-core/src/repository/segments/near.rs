@@ -1,0 +1,78 @@
+//! Reading segments of a distant store together with what lies near them.
+//!
+//! What one snapshot changed in a file lies side by side in a pack. Who follows the bases of many
+//! chunks meets one pack after the other, a short segment in each, and comes back for the next
+//! chunk: so spans of packs are kept for a while.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use lru::LruCache;
+use repo_format::{PackId, pack};
+
+use super::SegmentReader;
+use crate::error::{Error, Result};
+use crate::limits::{NEAR_SPAN, NEAR_SPANS_MAX};
+use crate::repository::index::{IndexSet, SegmentAddress};
+
+/// Spans of packs that were read lately.
+pub(super) struct Spans(Mutex<LruCache<(PackId, u64), Bytes>>);
+
+impl Default for Spans {
+    fn default() -> Self {
+        let max = NonZeroUsize::new(NEAR_SPANS_MAX).unwrap_or(NonZeroUsize::MIN);
+        Self(Mutex::new(LruCache::new(max)))
+    }
+}
+
+impl SegmentReader {
+    /// Reads the clear prefix and the sealed body like `fetch`, of a distant store with the span
+    /// they lie in.
+    pub(super) fn fetch_near(
+        &self,
+        index: &IndexSet,
+        address: &SegmentAddress,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        let range = self.range(address)?;
+        let key = pack::path(&address.pack);
+        let long = range.end - range.start > NEAR_SPAN;
+        if long || self.storage.store().local_path(&key).is_some() {
+            return self.storage.read(&key, range, buffer);
+        }
+        let Some(size) = index
+            .pack_size(&address.pack)
+            .filter(|size| *size >= range.end)
+        else {
+            return self.storage.read(&key, range, buffer);
+        };
+        buffer.clear();
+        for number in range.start / NEAR_SPAN..=(range.end - 1) / NEAR_SPAN {
+            let start = number * NEAR_SPAN;
+            let span = start..size.min(start + NEAR_SPAN);
+            let bytes = self.span(&key, (address.pack, number), &span)?;
+            let from = range.start.max(span.start) - start;
+            let to = range.end.min(span.end) - start;
+            let outside = || Error::Internal { what: "span" };
+            let (from, to) = usize::try_from(from)
+                .and_then(|from| Ok((from, usize::try_from(to)?)))
+                .map_err(|_| outside())?;
+            buffer.extend_from_slice(bytes.get(from..to).ok_or_else(outside)?);
+        }
+        Ok(())
+    }
+
+    fn span(&self, key: &str, name: (PackId, u64), span: &Range<u64>) -> Result<Bytes> {
+        let spans = || self.spans.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = spans().get(&name) {
+            return Ok(known.clone());
+        }
+        let mut bytes = Vec::new();
+        self.storage.read(key, span.clone(), &mut bytes)?;
+        let bytes = Bytes::from(bytes);
+        spans().put(name, bytes.clone());
+        Ok(bytes)
+    }
+}
