@@ -1,4 +1,4 @@
-//! The tree that is saved in golden repositories, in its two versions.
+//! The tree that is saved in golden repositories, in its versions.
 //!
 //! Names, content, modes and times are fixed; everything is small, because it is kept for good.
 
@@ -49,19 +49,36 @@ pub fn first(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The file that changes, with every byte of a step changed.
+fn changed(steps: &[usize]) -> Vec<u8> {
+    let mut content = random(1, CHANGED);
+    for step in steps {
+        content
+            .iter_mut()
+            .step_by(*step)
+            .for_each(|byte| *byte ^= 0x55);
+    }
+    content
+}
+
 /// Makes the second version of the first.
 pub fn second(root: &Path) -> io::Result<()> {
-    let mut content = random(1, CHANGED);
-    for byte in content.iter_mut().step_by(1000) {
-        *byte ^= 0x55;
-    }
-    fs::write(root.join("changed"), content)?;
+    fs::write(root.join("changed"), changed(&[1000]))?;
     fs::remove_file(root.join("nested/note"))?;
     fs::write(root.join("added"), "only in the second version\n")?;
     fs::remove_file(root.join("many").join(entry_name(300)))?;
     fs::set_permissions(root.join("empty"), Permissions::from_mode(0o666))?;
     for path in ["changed", "added", "nested", "many", ""] {
         stamp(&root.join(path), 1_500_000_000, 7)?;
+    }
+    Ok(())
+}
+
+/// Makes the third version of the second.
+pub fn third(root: &Path) -> io::Result<()> {
+    fs::write(root.join("changed"), changed(&[1000, 1300]))?;
+    for path in ["changed", ""] {
+        stamp(&root.join(path), 1_600_000_000, 7)?;
     }
     Ok(())
 }

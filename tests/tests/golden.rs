@@ -1,4 +1,4 @@
-//! Golden repositories (`tests/golden/v1`): what version 1 wrote is read by this version and by
+//! Golden repositories (`tests/golden`): what version 1 wrote is read by this version and by
 //! an independent reader, and comes out as `expected.json` says.
 
 use std::fs;
@@ -12,7 +12,7 @@ use repo_core::{
 };
 use repo_testkit::tool;
 use repo_tests::describe::{self, Described};
-use repo_tests::golden::{GOLDEN, Golden, PASSWORD, SNAPSHOTS, expected};
+use repo_tests::golden::{GOLDEN, Golden, PASSWORD};
 use repo_tests::{program::Run, sources};
 use tempfile::TempDir;
 
@@ -48,11 +48,11 @@ async fn this_version_reads_every_golden_repository() {
         let repository = open(&golden, &place).await;
         assert_eq!(repository.encrypted(), golden.cipher.is_some());
         let snapshots = repository.snapshots();
-        assert_eq!(snapshots.len(), SNAPSHOTS.len());
+        assert_eq!(snapshots.len(), golden.set.snapshots.len());
         assert_eq!(snapshots[0].tags, ["kept"]);
         assert_eq!(snapshots[1].snapshot.host, "golden");
         assert_sound(&repository).await;
-        for (name, snapshot) in SNAPSHOTS.into_iter().zip(&snapshots) {
+        for (name, snapshot) in golden.set.snapshots.iter().zip(&snapshots) {
             let view = repository
                 .view(&snapshot.snapshot.id())
                 .expect("a snapshot");
@@ -70,7 +70,8 @@ async fn this_version_reads_every_golden_repository() {
             let found = report.findings.iter();
             let bad = |severity| severity == Severity::Damage || superuser;
             assert_eq!(found.filter(|f| bad(f.severity)).count(), 0);
-            same(&expected(name).expect("expected.json"), target.path());
+            let expected = golden.set.expected(name).expect("expected.json");
+            same(&expected, target.path());
         }
         assert_eq!(describe::objects(&place).expect("a repository"), before);
     }
@@ -93,7 +94,8 @@ async fn this_version_adds_to_every_golden_repository() {
             .await
             .expect("a snapshot");
         assert_eq!(report.findings, []);
-        assert_eq!(repository.snapshots().len(), 3);
+        let snapshots = golden.set.snapshots.len() + 1;
+        assert_eq!(repository.snapshots().len(), snapshots);
         assert_sound(&repository).await;
         // Nothing that was there is touched.
         let after = describe::objects(&copy).expect("a repository");
@@ -141,13 +143,13 @@ fn an_independent_reader_restores_every_golden_repository() {
             .map(|line| serde_json::from_str(line).expect("JSON"))
             .map(|line: serde_json::Value| line["id"].as_str().expect("an id").to_owned())
             .collect();
-        assert_eq!(ids.len(), SNAPSHOTS.len());
-        for (name, id) in SNAPSHOTS.into_iter().zip(&ids) {
+        assert_eq!(ids.len(), golden.set.snapshots.len());
+        for (name, id) in golden.set.snapshots.iter().zip(&ids) {
             let place = TempDir::new().expect("a directory");
             let target = place.path().join("target");
             let shown = target.to_str().expect("UTF-8");
             let _said = reader(&[repository, password, "restore", id, shown]).expect(0);
-            same(&expected(name).expect("expected.json"), &target);
+            same(&golden.set.expected(name).expect("expected.json"), &target);
         }
         if golden.cipher.is_some() {
             let refused = reader(&[repository, "Golden", "list"]).expect(1);
