@@ -7,9 +7,9 @@ pub(crate) const SEGMENT_SIZE: u32 = 2 << 20;
 pub(crate) const PACK_SIZE: u32 = 16 << 20;
 /// A pack is closed when it holds so many blobs, however short they are.
 pub(crate) const PACK_BLOBS_MAX: usize = 200_000;
-/// Bytes of a pack in a distant store that are read at once around the base of a delta.
+/// Bytes of a pack in a distant store that are read at once around a short segment.
 pub(crate) const NEAR_SPAN: u64 = 128 << 10;
-/// Spans around bases that are kept.
+/// Such spans that are kept.
 pub(crate) const NEAR_SPANS_MAX: usize = 128;
 /// Deepest delta that is written: a reader of the chunk decodes so many others before it, and a
 /// collector keeps them.

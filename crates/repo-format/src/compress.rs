@@ -26,6 +26,10 @@ const BASE_SEARCH: [CParameter; 9] = [
     CParameter::MinMatch(6),
     CParameter::TargetLength(8),
 ];
+/// The search where nearly all is as it was: not half as long, and there is little to find.
+const QUICK_SEARCH: [CParameter; 2] = [CParameter::CompressionLevel(3), CParameter::WindowLog(21)];
+/// Nearly all: of so many blocks of a KiB at most one is not what it was.
+const QUICK_SHARE: usize = 64;
 
 /// Shortest match of [`Texture::Pages`] at the fast levels.
 const PAGE_MATCH: u32 = 6;
@@ -112,12 +116,25 @@ pub(crate) fn compress_with_base(
     out.reserve(compress_bound(raw.len()));
     // A context that refers to a base lives no longer than it.
     let mut context = CCtx::create();
-    for parameter in BASE_SEARCH {
-        context.set_parameter(parameter).map_err(failure)?;
+    let search: &[CParameter] = match nearly_same(raw, base) {
+        true => &QUICK_SEARCH,
+        false => &BASE_SEARCH,
+    };
+    for parameter in search {
+        context.set_parameter(*parameter).map_err(failure)?;
     }
     context.ref_prefix(base).map_err(failure)?;
     context.compress2(out, raw).map_err(failure)?;
     Ok(true)
+}
+
+/// Whether nearly all bytes are what they are in the same place of `base`.
+fn nearly_same(raw: &[u8], base: &[u8]) -> bool {
+    const BLOCK: usize = 1 << 10;
+    let (blocks, before) = (raw.chunks(BLOCK), base.chunks(BLOCK));
+    let same = blocks.zip(before).filter(|(now, before)| now == before);
+    let count = raw.len().div_ceil(BLOCK);
+    count - same.count() <= count / QUICK_SHARE
 }
 
 /// Decompresses segments. Holds one zstd context; make one per thread and reuse it.

@@ -196,7 +196,7 @@ impl SegmentReader {
         out: &mut DecodedSegment,
     ) -> Result<Option<Base>> {
         let mut sealed = std::mem::take(&mut buffers.sealed);
-        let done = self.fetch(address, &mut sealed).and_then(|()| {
+        let done = self.fetch(index, address, &mut sealed).and_then(|()| {
             let sealed = &mut sealed[SEGMENT_PREFIX_LEN..];
             self.decode_sealed(index, address, sealed, buffers, out)
         });
@@ -247,12 +247,6 @@ impl SegmentReader {
         }));
         out.kind = Some(body.kind);
         Ok(())
-    }
-
-    /// Reads the clear prefix and the sealed body.
-    fn fetch(&self, address: &SegmentAddress, buffer: &mut Vec<u8>) -> Result<()> {
-        let range = self.range(address)?;
-        self.storage.read(&pack::path(&address.pack), range, buffer)
     }
 
     /// Where the clear prefix and the sealed body lie. Their length is capped.

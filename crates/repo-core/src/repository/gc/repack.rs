@@ -173,7 +173,7 @@ impl<'a> Copier<'a> {
             ..
         } = *self.repack;
         let segments = &repository.inner.segments;
-        if segments.is_delta(&base.location.segment)? {
+        if segments.is_delta(index, &base.location.segment)? {
             return Ok(());
         }
         let mut first: Option<(Base, Blob)> = None;

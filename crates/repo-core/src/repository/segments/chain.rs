@@ -6,13 +6,18 @@
 //! comes out in the end.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
+use repo_format::pack::SEGMENT_PREFIX_LEN;
 use repo_format::segment::SegmentBody;
-use repo_format::{Base, BlobId, pack::SEGMENT_PREFIX_LEN};
+use repo_format::{Base, BlobId, TAG_LEN, limits};
 
 use super::{Blob, DecodedSegment, ReadBuffers, SegmentReader};
 use crate::error::{Error, Result};
 use crate::repository::index::{IndexSet, Location, SegmentAddress};
+
+/// Longest delta that is followed, as it is stored: a chunk that does not compress at all is shorter.
+const LINK_MAX: usize = limits::CHUNK_MAX + (64 << 10);
 
 /// Buffers one thread reuses while it follows bases.
 #[derive(Default)]
@@ -125,15 +130,17 @@ impl SegmentReader {
     }
 
     /// Whether the segment at a place is stored against another one. One read.
-    pub(crate) fn is_delta(&self, address: &SegmentAddress) -> Result<bool> {
+    pub(crate) fn is_delta(&self, index: &IndexSet, address: &SegmentAddress) -> Result<bool> {
         if self.lookup(address).is_some() {
             return Ok(false);
         }
         let mut buffers = self.take();
-        let found = self.fetch(address, &mut buffers.sealed).and_then(|()| {
-            let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
-            Ok(self.open(address, sealed)?.base.is_some())
-        });
+        let found = self
+            .fetch(index, address, &mut buffers.sealed)
+            .and_then(|()| {
+                let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
+                Ok(self.open(address, sealed)?.base.is_some())
+            });
         self.give(buffers);
         found
     }
@@ -172,7 +179,7 @@ impl SegmentReader {
             id: base.id,
             pack: address.pack,
         };
-        let whole = |segment: std::sync::Arc<DecodedSegment>| {
+        let whole = |segment: Arc<DecodedSegment>| {
             let range = segment.range(at.ordinal).ok_or_else(damaged)?;
             Ok(Some(Link::Whole(Blob { segment, range })))
         };
@@ -180,7 +187,7 @@ impl SegmentReader {
             return whole(segment);
         }
         let mut bytes = buffers.chain.links.pop().unwrap_or_default();
-        self.fetch_near(index, address, &mut bytes)?;
+        self.fetch(index, address, &mut bytes)?;
         let body = self.open(address, &mut bytes[SEGMENT_PREFIX_LEN..])?;
         match body.base {
             None => {
@@ -190,9 +197,11 @@ impl SegmentReader {
                 buffers.chain.links.push(bytes);
                 whole(self.keep(address, segment))
             }
+            // All links of a way down are in memory at once.
+            Some(_) if address.stored as usize > LINK_MAX => Err(damaged()),
             Some(below) if below.depth < base.depth => Ok(Some(Link::Delta {
                 address: *address,
-                len: bytes.len() - SEGMENT_PREFIX_LEN - repo_format::TAG_LEN,
+                len: bytes.len() - SEGMENT_PREFIX_LEN - TAG_LEN,
                 bytes,
                 base: below,
             })),
