@@ -146,24 +146,26 @@ impl SegmentReader {
     }
 
     /// A copy of the base at a smaller depth than that of its delta. The copy that a look-up finds
-    /// is one, unless something is wrong: then any other is as good.
+    /// is one, unless something is wrong with it or its pack: then any other is as good.
     fn link(&self, index: &IndexSet, base: &Base, buffers: &mut ReadBuffers) -> Result<Link> {
         let key = base.id.key();
         let missing = Error::MissingBlob { id: base.id };
         let Some(at) = index.find(&key)? else {
             return Err(missing);
         };
-        if let Some(link) = self.copy(index, &at, base, buffers)? {
-            return Ok(link);
-        }
+        let why = match self.copy(index, &at, base, buffers) {
+            Ok(Some(link)) => return Ok(link),
+            Ok(None) => missing,
+            Err(error) => error,
+        };
         let mut others = Vec::new();
         index.find_all(&key, |other| others.push(*other));
         for other in others.iter().filter(|other| other.segment != at.segment) {
-            if let Some(link) = self.copy(index, other, base, buffers)? {
+            if let Ok(Some(link)) = self.copy(index, other, base, buffers) {
                 return Ok(link);
             }
         }
-        Err(missing)
+        Err(why)
     }
 
     /// The copy at a place, unless it lies too deep.
