@@ -16,7 +16,7 @@ use crate::archive::tree::{Entries, Trees, too_deep};
 use crate::error::{Error, Result};
 use crate::limits::SOUND_NODES_MAX;
 use crate::progress::Progress;
-use crate::repository::{LockFor, LockLedger, Repository, State};
+use crate::repository::{LockFor, LockLedger, Repository, State, finding_or_fail};
 
 /// Until when one snapshot is safe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +203,8 @@ impl Bound {
     }
 }
 
-/// Packs with the bases of a pack, with theirs, and so on, without the pack itself.
+/// Packs with the bases of a pack, with theirs, and so on, without the pack itself. Below one that
+/// is lost or damaged nothing is known.
 fn all_base_packs(
     repository: &Repository,
     trees: &Trees,
@@ -214,7 +215,14 @@ fn all_base_packs(
     let mut found = HashSet::from([*id]);
     let mut open = vec![*id];
     while let Some(next) = open.pop() {
-        let below = base_packs(repository, trees, ledger, &next, sizes)?;
+        let below = match base_packs(repository, trees, ledger, &next, sizes) {
+            Err(error) if next != *id => {
+                let why = finding_or_fail(error)?;
+                tracing::debug!(why, pack = %next, "its bases are not known");
+                continue;
+            }
+            below => below?,
+        };
         open.extend(below.into_iter().filter(|base| found.insert(*base)));
     }
     found.remove(id);

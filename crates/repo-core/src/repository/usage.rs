@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use repo_format::pack::DirectorySegment;
-use repo_format::{BlobId, BlobKind, PackId};
+use repo_format::{BlobId, BlobKind, PackId, limits};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -205,7 +205,7 @@ fn need_bases(
     mut packs: Vec<(PackId, u64)>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    loop {
+    for _ in 0..=limits::DELTA_DEPTH_MAX {
         let with_deltas = Mutex::new(HashSet::new());
         let raised = AtomicBool::new(false);
         each_directory(repository, &packs, progress, &|_, pack, segment| {
@@ -225,12 +225,13 @@ fn need_bases(
             Ok(())
         })?;
         if !raised.into_inner() {
-            return Ok(());
+            break;
         }
         let with_deltas = with_deltas.into_inner();
         let with_deltas = with_deltas.unwrap_or_else(PoisonError::into_inner);
         packs.retain(|(id, _)| with_deltas.contains(id));
     }
+    Ok(())
 }
 
 /// Told of each segment of each pack, with sums of its own thread.

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use repo_core::{
-    Access, CheckOptions, CreateOptions, Entry, OpenOptions, Quiet, ReadData, RepairOptions,
-    RepairReport, Repository, Severity, SnapshotOptions, Store,
+    Access, CheckOptions, CreateOptions, Entry, ForgetOptions, GcOptions, GroupBy, MaxUnused,
+    OpenOptions, Parent, Quiet, ReadData, RepairOptions, RepairReport, Repository, Severity,
+    SnapshotOptions, Store, plan_forget_ids,
 };
 use repo_testkit::data::{Random, fill_tree, random};
 
@@ -333,4 +334,77 @@ async fn bytes_of_the_same_file_help_and_others_do_not() {
             assert!(held(&repository).await == sample.held);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_delta_is_not_found_before_the_chunk_itself() {
+    let store = Store::open("memory://", &[]).unwrap();
+    let open = || async {
+        let options = OpenOptions::default();
+        let opened = Repository::open(store.clone(), &Access::Plain, &options).await;
+        opened.unwrap()
+    };
+    let options = CreateOptions::default();
+    let created = Repository::create(store.clone(), &Access::Plain, &options).await;
+    drop(created.unwrap());
+    let files = tempfile::tempdir().unwrap();
+    let relation = files.path().join("base/5/16384");
+    fs::create_dir_all(relation.parent().unwrap()).unwrap();
+    let version = |number: usize| {
+        let mut pages = random(1, 64 << 10);
+        pages[number * 1000] ^= 0x55;
+        fs::write(&relation, pages).unwrap();
+    };
+    let snapshot = |parent: Parent| {
+        let paths = [files.path().to_path_buf()];
+        async move {
+            let options = SnapshotOptions {
+                parent,
+                ..SnapshotOptions::default()
+            };
+            let taken = open().await;
+            let taken = taken.snapshot_paths(&paths, &options, Arc::new(Quiet));
+            taken.await.unwrap().id.unwrap()
+        }
+    };
+    let collect = |max_unused: MaxUnused| async move {
+        let options = GcOptions {
+            reader_grace_ms: 0,
+            writer_grace_ms: 0,
+            max_unused,
+            ..GcOptions::default()
+        };
+        open().await.gc(&options, Arc::new(Quiet)).await.unwrap();
+    };
+    version(0);
+    snapshot(Parent::Auto).await;
+    // A delta in a pack that stays for the sake of another file.
+    version(1);
+    fs::write(files.path().join("other"), random(2, 20_000)).unwrap();
+    let second = snapshot(Parent::Auto).await;
+    fs::remove_file(&relation).unwrap();
+    snapshot(Parent::Auto).await;
+    let repository = open().await;
+    let plan = plan_forget_ids(&repository.snapshots(), &[second], GroupBy::default()).unwrap();
+    let allowed = ForgetOptions::default();
+    repository.forget(&plan, &allowed, "forget").await.unwrap();
+    collect(MaxUnused::Unlimited).await;
+    // The same chunk by itself, and one that stands on it.
+    version(1);
+    snapshot(Parent::None).await;
+    version(2);
+    snapshot(Parent::Auto).await;
+    let listed: Vec<_> = store
+        .list("index/", None)
+        .await
+        .try_collect()
+        .await
+        .unwrap();
+    for info in listed {
+        store.delete(&info.key).await.unwrap();
+    }
+    repair(&open().await).await;
+    assert_eq!(damage(&open().await).await, Vec::<String>::new());
+    collect(MaxUnused::Bytes(0)).await;
+    assert_eq!(damage(&open().await).await, Vec::<String>::new());
 }

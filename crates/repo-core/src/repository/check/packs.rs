@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::TryStreamExt;
-use repo_format::{PackId, pack, random_array};
+use repo_format::{PackId, limits, pack, random_array};
 
 use super::ledger::Ledger;
 use super::pipeline::{Depth, Examination, run};
@@ -102,8 +102,12 @@ pub(super) async fn check(
     // Chunks stored against a chunk that turned out to be lost are lost too, and so are those
     // stored against them. Where data was read they did not decode.
     let mut known = 0;
-    while examination.damage().count() > known && !rest.is_empty() {
-        known = examination.damage().count();
+    for _ in 0..=limits::DELTA_DEPTH_MAX {
+        let count = examination.damage().count();
+        if count == known || rest.is_empty() {
+            break;
+        }
+        known = count;
         run(repository, &examination, rest.clone(), Depth::Bases).await?;
     }
     report.bytes_read += examination.bytes_read.load(Ordering::Relaxed);

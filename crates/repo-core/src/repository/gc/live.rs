@@ -222,7 +222,7 @@ impl Live {
 
     /// Whether a needed entry of object number `object` is one that no look-up leads to: another
     /// needed one came in front of it while this run was at work. Only the one in front may be what
-    /// deltas were stored against since; the one behind it may be a delta itself, and no base.
+    /// deltas were stored against since; the one behind it may lie too deep to be their base.
     pub(crate) fn is_superseded(
         &self,
         object: usize,

@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use repo_format::commit::{Commit, IndexRef};
 use repo_format::pack::{self, DirectorySegment};
-use repo_format::{BlobKey, IndexId, PackId, SessionId, limits};
+use repo_format::{Base, BlobId, BlobKey, IndexId, PackId, SessionId, limits};
 
 use crate::error::{Error, Result};
 use crate::limits::REPAIR_DIRECTORIES;
@@ -336,8 +336,15 @@ impl Repair<'_> {
         })
     }
 
+    /// Whether a look-up finds the chunk at a depth smaller than `depth`.
+    fn stands(&self, index: &IndexSet, id: BlobId, depth: u8) -> bool {
+        let base = Base { id, depth };
+        self.reader.holds(index, &base).unwrap_or(false)
+    }
+
     /// Enters packs into the index. Deltas come after what they stand on, and only those whose base
-    /// is there: a dead one may have lost its own, and a writer must not find it.
+    /// is there: a dead one may have lost its own, and a writer must not find it. Nor may it be found
+    /// before a copy of its chunk that does not lie as deep, on which others stand.
     fn enter(&self, packs: &[Stored], rows: &mut Rows<'_>) -> Result<()> {
         let mut depths: BTreeMap<u8, BTreeSet<&Stored>> = BTreeMap::new();
         for pack @ (id, size) in packs {
@@ -357,7 +364,12 @@ impl Repair<'_> {
                     let Some(base) = segment.base.filter(|base| base.depth == depth) else {
                         continue;
                     };
-                    if self.options.dry_run || index.find(&base.id.key())?.is_some() {
+                    let found = segment.chunks.iter().any(|(id, _)| {
+                        let deeper = depth.saturating_add(1);
+                        self.stands(&index, *id, deeper)
+                    });
+                    let readable = self.stands(&index, base.id, depth) && !found;
+                    if self.options.dry_run || readable {
                         deltas.push(segment);
                     }
                 }
@@ -432,10 +444,11 @@ impl Repair<'_> {
         let commit = self
             .repository
             .commit(Some(self.session), &self.options.action, |newest| {
-                // A pack that was entered into the index may be going away.
-                if newest.collected_after(looked_at) {
+                // A pack that was entered into the index may be going away, and a delta that was
+                // entered may come before a chunk that others stored in full.
+                if newest.collected_after(looked_at) || newest.indexed_after(looked_at) {
                     return Err(Error::Overtaken {
-                        why: "a collector was at work while the repair ran".to_owned(),
+                        why: "others stored or collected while the repair ran".to_owned(),
                     });
                 }
                 Ok(Commit {

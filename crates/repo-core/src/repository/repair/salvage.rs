@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use repo_format::commit::IndexRef;
 use repo_format::pack::{self, SEGMENT_MAGIC, SEGMENT_PREFIX_LEN};
-use repo_format::{Base, BlobKind, HEADER_LEN, PackId, TAG_LEN, Texture, limits};
+use repo_format::{BlobKind, HEADER_LEN, PackId, TAG_LEN, Texture, limits};
 
 use super::{Repair, Stored};
 use crate::error::{Error, Result};
@@ -110,8 +110,8 @@ impl Salvage {
             }
             let reader = &repair.reader;
             match reader.decode_sealed(index, address, sealed, &mut buffers, &mut decoded) {
-                Ok(base) => {
-                    writer.store(repair, index, &decoded, base)?;
+                Ok(_) => {
+                    writer.store(&decoded)?;
                     self.segments.insert(place);
                     Ok(true)
                 }
@@ -133,13 +133,8 @@ impl Salvage {
 }
 
 impl Writer<'_> {
-    fn store(
-        &mut self,
-        repair: &Repair<'_>,
-        index: &IndexSet,
-        decoded: &DecodedSegment,
-        base: Option<Base>,
-    ) -> Result<()> {
+    /// Stores the chunks of a segment in full: others may stand on them at any depth.
+    fn store(&mut self, decoded: &DecodedSegment) -> Result<()> {
         let kind = decoded.kind.unwrap_or(BlobKind::Data);
         let mut start = 0;
         for end in &decoded.ends {
@@ -152,15 +147,6 @@ impl Writer<'_> {
                 continue;
             }
             self.stored += 1;
-            if let Some(base) = &base
-                && repair.reader.holds(index, base).unwrap_or(false)
-                && let Ok(content) = repair.reader.blob(index, BlobKind::Data, &base.id)
-                && self
-                    .encoder
-                    .delta(self.session, id, blob, *base, &content)?
-            {
-                continue;
-            }
             let writer = match kind {
                 BlobKind::Data => &mut self.data,
                 BlobKind::Tree => &mut self.tree,
