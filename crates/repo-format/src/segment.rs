@@ -133,22 +133,18 @@ pub(crate) fn push_base(base: Base, out: &mut Vec<u8>) {
 
 /// Reads what [`push_base`] wrote; nothing where the codec has no base.
 pub(crate) fn take_base(codec: Codec, cursor: &mut Cursor<'_>) -> Result<Option<Base>, Error> {
-    let mut base = |depth: fn(&mut Cursor<'_>) -> Result<u8, Error>| {
-        let id = BlobId(cursor.array()?);
-        let depth = depth(cursor)?;
-        Ok(Some(Base { id, depth }))
-    };
-    match codec {
-        Codec::Raw | Codec::Zstd => Ok(None),
-        Codec::ZstdBase => base(|_| Ok(1)),
-        Codec::ZstdChain => base(|cursor| {
-            let depth = cursor.u8()?;
-            match (2..=DELTA_DEPTH_MAX).contains(&depth) {
-                true => Ok(depth),
-                false => Err(malformed("delta", "its depth is out of range")),
-            }
-        }),
+    if !codec.is_delta() {
+        return Ok(None);
     }
+    let id = BlobId(cursor.array()?);
+    if codec == Codec::ZstdBase {
+        return Ok(Some(Base { id, depth: 1 }));
+    }
+    let depth = cursor.u8()?;
+    if !(2..=DELTA_DEPTH_MAX).contains(&depth) {
+        return Err(malformed("delta", "its depth is out of range"));
+    }
+    Ok(Some(Base { id, depth }))
 }
 
 fn head(codec: Codec, kind: BlobKind, lens: &[u32], body: &mut Vec<u8>) {

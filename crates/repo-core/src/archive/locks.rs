@@ -87,10 +87,7 @@ pub(crate) fn renew(
     drop(reach);
     let sizes: HashMap<PackId, u64> = trees.index().packs().into_iter().collect();
     ledger.keep_bases(|id| sizes.contains_key(id));
-    for id in packs.clone() {
-        let below = all_base_packs(repository, trees, &mut ledger, &id, &sizes)?;
-        packs.extend(below);
-    }
+    let packs = with_bases(repository, trees, &mut ledger, packs, &sizes)?;
     let until_ms = storage.wait(async {
         let mut keys = repository.common_objects(state).await?;
         keys.extend(repository.key_slots().await?);
@@ -142,7 +139,8 @@ fn report(repository: &Repository, progress: &dyn Progress) -> Result<LocksRepor
         let mut least = (*until_ms, *id);
         // What is lost has no bases to be read.
         if *until_ms > i64::MIN {
-            for base in all_base_packs(repository, &trees, &mut ledger, id, &sizes)? {
+            let own = HashSet::from([*id]);
+            for base in with_bases(repository, &trees, &mut ledger, own, &sizes)? {
                 least = least.min((packs.get(&base).copied().unwrap_or(i64::MIN), base));
             }
         }
@@ -203,20 +201,20 @@ impl Bound {
     }
 }
 
-/// Packs with the bases of a pack, with theirs, and so on, without the pack itself. Below one that
-/// is lost or damaged nothing is known.
-fn all_base_packs(
+/// The packs, those with their bases, with theirs, and so on. Of bases below one that is lost or
+/// damaged nothing is known; the packs themselves must be whole.
+fn with_bases(
     repository: &Repository,
     trees: &Trees,
     ledger: &mut LockLedger,
-    id: &PackId,
+    packs: HashSet<PackId>,
     sizes: &HashMap<PackId, u64>,
 ) -> Result<HashSet<PackId>> {
-    let mut found = HashSet::from([*id]);
-    let mut open = vec![*id];
+    let mut found = packs.clone();
+    let mut open: Vec<PackId> = packs.iter().copied().collect();
     while let Some(next) = open.pop() {
         let below = match base_packs(repository, trees, ledger, &next, sizes) {
-            Err(error) if next != *id => {
+            Err(error) if !packs.contains(&next) => {
                 let why = finding_or_fail(error)?;
                 tracing::debug!(why, pack = %next, "its bases are not known");
                 continue;
@@ -225,7 +223,6 @@ fn all_base_packs(
         };
         open.extend(below.into_iter().filter(|base| found.insert(*base)));
     }
-    found.remove(id);
     Ok(found)
 }
 

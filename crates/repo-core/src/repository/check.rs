@@ -188,7 +188,7 @@ pub(crate) struct Damage {
 
 impl Damage {
     pub(crate) fn is_empty(&self) -> bool {
-        self.packs.is_empty() && self.segments.is_empty() && self.blobs.is_empty()
+        self.count() == 0
     }
 
     /// Things known to be damaged.

@@ -27,7 +27,7 @@ struct Bench {
 }
 
 /// No grace: what is condemned is deleted at once.
-fn at_once() -> GcOptions {
+pub(crate) fn at_once() -> GcOptions {
     GcOptions {
         reader_grace_ms: 0,
         writer_grace_ms: 0,
@@ -48,14 +48,14 @@ fn store(memory: &FaultStore) -> Store {
     Store::new(Arc::new(memory.clone()), "memory")
 }
 
-async fn forget(repository: &Repository, ids: &[SnapshotId]) {
+pub(crate) async fn forget(repository: &Repository, ids: &[SnapshotId]) {
     let plan = plan_forget_ids(&repository.snapshots(), ids, GroupBy::default()).unwrap();
     let options = ForgetOptions { allow_empty: true };
     let done = repository.forget(&plan, &options, "forget").await.unwrap();
     assert_eq!(done.removed.len(), ids.len());
 }
 
-async fn gc(repository: &Repository, options: &GcOptions) -> GcReport {
+pub(crate) async fn gc(repository: &Repository, options: &GcOptions) -> GcReport {
     repository.gc(options, Arc::new(Quiet)).await.unwrap()
 }
 
@@ -231,7 +231,9 @@ async fn the_dead_goes_and_the_live_stays() {
     assert_eq!((report.dead, report.repacked), (plan.dead, plan.repacked));
     assert_eq!(report.swept_indexes, plan.swept_indexes);
     assert_eq!(report.swept, plan.swept);
-    assert_eq!(report.written_bytes, plan.written_bytes);
+    // Two threads copy: which pack comes first decides how long the offsets are in a directory.
+    let differ = report.written_bytes.abs_diff(plan.written_bytes);
+    assert!(differ < 200, "{report:?} {plan:?}");
     assert!(
         report.dead.bytes + report.repacked.bytes > 200_000,
         "{report:?}"

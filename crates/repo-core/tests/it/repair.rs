@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use repo_core::{
-    Access, CheckOptions, CreateOptions, Entry, ForgetOptions, GcOptions, GroupBy, MaxUnused,
-    OpenOptions, Parent, Quiet, ReadData, RepairOptions, RepairReport, Repository, Severity,
-    SnapshotOptions, Store, plan_forget_ids,
+    Access, CheckOptions, CreateOptions, Entry, GcOptions, MaxUnused, OpenOptions, Parent, Quiet,
+    ReadData, RepairOptions, RepairReport, Repository, Severity, SnapshotOptions, Store,
 };
 use repo_testkit::data::{Random, fill_tree, random};
+
+use crate::gc::{at_once, forget, gc};
 
 pub(crate) struct Sample {
     pub(crate) store: Store,
@@ -369,12 +370,10 @@ async fn a_dead_delta_is_not_found_before_the_chunk_itself() {
     };
     let collect = |max_unused: MaxUnused| async move {
         let options = GcOptions {
-            reader_grace_ms: 0,
-            writer_grace_ms: 0,
             max_unused,
-            ..GcOptions::default()
+            ..at_once()
         };
-        open().await.gc(&options, Arc::new(Quiet)).await.unwrap();
+        gc(&open().await, &options).await;
     };
     version(0);
     snapshot(Parent::Auto).await;
@@ -384,10 +383,7 @@ async fn a_dead_delta_is_not_found_before_the_chunk_itself() {
     let second = snapshot(Parent::Auto).await;
     fs::remove_file(&relation).unwrap();
     snapshot(Parent::Auto).await;
-    let repository = open().await;
-    let plan = plan_forget_ids(&repository.snapshots(), &[second], GroupBy::default()).unwrap();
-    let allowed = ForgetOptions::default();
-    repository.forget(&plan, &allowed, "forget").await.unwrap();
+    forget(&open().await, &[second]).await;
     collect(MaxUnused::Unlimited).await;
     // The same chunk by itself, and one that stands on it.
     version(1);

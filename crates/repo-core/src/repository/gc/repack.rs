@@ -62,8 +62,8 @@ impl Repack<'_> {
         let going: BTreeSet<PackId> = packs.iter().map(|(id, _)| *id).collect();
         let groups = self.groups(orphaned, &going)?;
         self.each(groups.len(), |copier, at| {
-            let (base, deltas) = &groups[at];
-            copier.rebase(base, deltas)
+            let (base, place, deltas) = &groups[at];
+            copier.rebase(base, place, deltas)
         })?;
         let done = Mutex::new(BTreeSet::new());
         self.each(packs.len(), |copier, at| {
@@ -82,12 +82,12 @@ impl Repack<'_> {
         &self,
         orphaned: &'o Orphaned,
         going: &BTreeSet<PackId>,
-    ) -> Result<Vec<(Place, &'o [BlobId])>> {
+    ) -> Result<Vec<(BlobId, Place, &'o [BlobId])>> {
         let mut groups = Vec::new();
         for (base, deltas) in orphaned {
             let place = self.live.locate(base)?;
             if going.contains(&place.location.segment.pack) {
-                groups.push((place, deltas.as_slice()));
+                groups.push((*base, place, deltas.as_slice()));
             }
         }
         Ok(groups)
@@ -164,7 +164,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Stores deltas anew whose base goes, and lets go of the base.
-    fn rebase(&mut self, base: &Place, deltas: &[BlobId]) -> Result<()> {
+    fn rebase(&mut self, base: &BlobId, place: &Place, deltas: &[BlobId]) -> Result<()> {
         let Repack {
             repository,
             index,
@@ -173,12 +173,16 @@ impl<'a> Copier<'a> {
             ..
         } = *self.repack;
         let segments = &repository.inner.segments;
-        if segments.is_delta(index, &base.location.segment)? {
+        let alone = Base {
+            id: *base,
+            depth: 1,
+        };
+        if !segments.holds(index, &alone)? {
             return Ok(());
         }
         let mut first: Option<(Base, Blob)> = None;
         for id in deltas {
-            let place = live.locate(id)?;
+            let before = live.locate(id)?;
             let chunk = segments.blob(index, BlobKind::Data, id)?;
             let stored = match &first {
                 None => false,
@@ -191,9 +195,9 @@ impl<'a> Copier<'a> {
                 let against = Base { id: *id, depth: 1 };
                 first = Some((against, chunk));
             }
-            live.set_moved(&place);
+            live.set_moved(&before);
         }
-        live.release(base);
+        live.release(place);
         Ok(())
     }
 

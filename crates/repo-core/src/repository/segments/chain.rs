@@ -56,13 +56,30 @@ impl Deref for Content {
 /// One step down.
 enum Link {
     Whole(Blob),
-    Delta {
-        address: SegmentAddress,
-        /// The opened body is what follows the prefix.
-        bytes: Vec<u8>,
-        len: usize,
-        base: Base,
-    },
+    Delta(Delta),
+}
+
+/// A delta that was read and opened.
+struct Delta {
+    address: SegmentAddress,
+    /// Prefix, opened body, tag.
+    bytes: Vec<u8>,
+    base: Base,
+}
+
+impl Delta {
+    fn body(&self) -> &[u8] {
+        &self.bytes[SEGMENT_PREFIX_LEN..self.bytes.len() - TAG_LEN]
+    }
+}
+
+/// The way down from a base.
+struct Descent {
+    /// From the base itself on.
+    deltas: Vec<Delta>,
+    /// What they stand on.
+    root: BlobId,
+    content: Blob,
 }
 
 impl SegmentReader {
@@ -73,29 +90,14 @@ impl SegmentReader {
         base: &Base,
         buffers: &mut ReadBuffers,
     ) -> Result<Content> {
-        let mut links = Vec::new();
-        let mut base = *base;
-        let mut content = loop {
-            match self.link(index, &base, buffers)? {
-                Link::Whole(blob) => break Content::Whole(blob),
-                Link::Delta {
-                    address,
-                    bytes,
-                    len,
-                    base: below,
-                } => {
-                    links.push((address, bytes, len));
-                    base = below;
-                }
-            }
-        };
-        while let Some((address, bytes, len)) = links.pop() {
+        let descent = self.descend(index, base, buffers)?;
+        let mut content = Content::Whole(descent.content);
+        for delta in descent.deltas.into_iter().rev() {
             let mut out = buffers.chain.contents.pop().unwrap_or_default();
-            let body = &bytes[SEGMENT_PREFIX_LEN..SEGMENT_PREFIX_LEN + len];
-            SegmentBody::parse(body)
+            SegmentBody::parse(delta.body())
                 .and_then(|body| body.decode(&mut buffers.decompressor, Some(&content), &mut out))
-                .map_err(|source| self.bad(&address, source))?;
-            buffers.chain.links.push(bytes);
+                .map_err(|source| self.bad(&delta.address, source))?;
+            buffers.chain.links.push(delta.bytes);
             buffers
                 .chain
                 .give(std::mem::replace(&mut content, Content::Decoded(out)));
@@ -106,16 +108,31 @@ impl SegmentReader {
     /// The chunk at the end of the way down from `base`.
     pub(super) fn root(&self, index: &IndexSet, base: &Base) -> Result<BlobId> {
         let mut buffers = self.take();
-        let mut base = *base;
-        let found = loop {
-            match self.link(index, &base, &mut buffers) {
-                Ok(Link::Whole(_)) => break Ok(base.id),
-                Ok(Link::Delta { base: below, .. }) => base = below,
-                Err(error) => break Err(error),
-            }
-        };
+        let descent = self.descend(index, base, &mut buffers);
         self.give(buffers);
-        found
+        Ok(descent?.root)
+    }
+
+    /// Reads all that `base` stands on.
+    fn descend(&self, index: &IndexSet, base: &Base, buffers: &mut ReadBuffers) -> Result<Descent> {
+        let mut deltas = Vec::new();
+        let mut base = *base;
+        loop {
+            match self.link(index, &base, buffers)? {
+                Link::Delta(delta) => {
+                    base = delta.base;
+                    deltas.push(delta);
+                }
+                Link::Whole(content) => {
+                    let root = base.id;
+                    return Ok(Descent {
+                        deltas,
+                        root,
+                        content,
+                    });
+                }
+            }
+        }
     }
 
     /// Whether the copy of `base` that a look-up finds lies at a smaller depth than its delta.
@@ -127,22 +144,6 @@ impl SegmentReader {
         let link = self.copy(index, &at, base, &mut buffers);
         self.give(buffers);
         Ok(link?.is_some())
-    }
-
-    /// Whether the segment at a place is stored against another one. One read.
-    pub(crate) fn is_delta(&self, index: &IndexSet, address: &SegmentAddress) -> Result<bool> {
-        if self.lookup(address).is_some() {
-            return Ok(false);
-        }
-        let mut buffers = self.take();
-        let found = self
-            .fetch(index, address, &mut buffers.sealed)
-            .and_then(|()| {
-                let sealed = &mut buffers.sealed[SEGMENT_PREFIX_LEN..];
-                Ok(self.open(address, sealed)?.base.is_some())
-            });
-        self.give(buffers);
-        found
     }
 
     /// A copy of the base at a smaller depth than that of its delta. The copy that a look-up finds
@@ -201,12 +202,11 @@ impl SegmentReader {
             }
             // All links of a way down are in memory at once.
             Some(_) if address.stored as usize > LINK_MAX => Err(damaged()),
-            Some(below) if below.depth < base.depth => Ok(Some(Link::Delta {
+            Some(below) if below.depth < base.depth => Ok(Some(Link::Delta(Delta {
                 address: *address,
-                len: bytes.len() - SEGMENT_PREFIX_LEN - TAG_LEN,
                 bytes,
                 base: below,
-            })),
+            }))),
             Some(_) => {
                 buffers.chain.links.push(bytes);
                 Ok(None)
