@@ -33,6 +33,9 @@ const QUICK_SHARE: usize = 64;
 
 /// Shortest match of [`Texture::Pages`] at the fast levels.
 const PAGE_MATCH: u32 = 6;
+/// What pages are searched as at a level: as many bytes within a hundredth or two, in a tenth to a
+/// quarter less time. Measured in `docs/decisions/0004`.
+const PAGE_LEVEL: (i32, i32) = (3, 2);
 /// The highest level whose strategy looks for one match length only, so that it can be chosen.
 const FAST_LEVEL_MAX: i32 = 4;
 
@@ -82,13 +85,17 @@ impl Compressor {
         if texture == self.texture {
             return Ok(());
         }
-        let shortest = match texture {
-            Texture::Pages if self.level <= FAST_LEVEL_MAX => PAGE_MATCH,
-            _ => 0,
+        let (level, shortest) = match texture {
+            Texture::Pages if self.level == PAGE_LEVEL.0 => (PAGE_LEVEL.1, PAGE_MATCH),
+            Texture::Pages if self.level <= FAST_LEVEL_MAX => (self.level, PAGE_MATCH),
+            Texture::Pages | Texture::Mixed => (self.level, 0),
         };
-        self.context
-            .set_parameter(CParameter::MinMatch(shortest))
-            .map_err(failure)?;
+        for parameter in [
+            CParameter::CompressionLevel(level),
+            CParameter::MinMatch(shortest),
+        ] {
+            self.context.set_parameter(parameter).map_err(failure)?;
+        }
         self.texture = texture;
         Ok(())
     }

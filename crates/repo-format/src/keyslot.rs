@@ -12,8 +12,9 @@
 //! the floor: a slot with weaker parameters is refused, so storage cannot ask for a cheap guess.
 //! There is a ceiling as well, so that storage cannot ask for all memory or for hours of work.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use minicbor::{Decode, Encode};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
@@ -75,10 +76,15 @@ impl Kdf {
     }
 
     fn derive(self, password: &[u8], salt: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let params = self.params()?;
         let mut kek = Zeroizing::new([0; 32]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params()?)
-            .hash_password_into(password, salt, kek.as_mut_slice())
-            .map_err(|_| malformed(WHAT, "Argon2id refused its input"))?;
+        // To get so much memory from the system takes a good part of the time of Argon2id itself,
+        // and unlike that it would be done by one thread.
+        let blocks = (0..params.block_count()).into_par_iter();
+        let mut memory: Vec<Block> = blocks.map(|_| Block::new()).collect();
+        let done = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(password, salt, kek.as_mut_slice(), &mut memory);
+        done.map_err(|_| malformed(WHAT, "Argon2id refused its input"))?;
         Ok(kek)
     }
 }

@@ -17,9 +17,12 @@ use repo_core::{
     SnapshotOptions, SnapshotReport,
 };
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::control::Control;
-use crate::description::{CorruptPage, DESCRIPTION_PATH, Description, KIND, RELATIONS_PATH};
+use crate::description::{
+    CorruptPage, DESCRIPTION_PATH, Database, Description, KIND, RELATIONS_PATH,
+};
 use crate::error::{Error, Result};
 use crate::limits::{CONTROL_READS, CORRUPT_MAX, DESCRIPTION_MAX, READ_PAUSE, SMALL_FILE_MAX};
 use crate::lsn::Lsn;
@@ -129,8 +132,9 @@ impl Backup<'_> {
             let message = format!("the server may remove the log before it is copied: {why}");
             self.builder.note(b"pg_wal", message);
         }
-        let mut description = self.describe(&session, started.start)?;
-        let catalog = self.catalog(&connection, &session)?;
+        let databases = self.runtime.block_on(session.databases())?;
+        let mut catalogs = self.read_catalogs(&connection, &databases);
+        let mut description = self.describe(&session, started.start, databases)?;
         let suspects = self.read_files(&session, &description)?;
         self.store_control(pgdata)?;
         let stopped = self.runtime.block_on(session.stop())?;
@@ -145,17 +149,21 @@ impl Backup<'_> {
         .store()?;
         // The log was held back for the session until here.
         drop(session);
+        let catalog = self.catalog(&mut catalogs)?;
         record_corruption(self.builder, &mut description, suspects, &catalog);
         self.store_descriptions(&description, &stopped, &catalog)?;
         Ok(description)
     }
 
     /// What is known at the start.
-    fn describe(&self, session: &Session, start: Lsn) -> Result<Description> {
+    fn describe(
+        &self,
+        session: &Session,
+        start: Lsn,
+        databases: Vec<(Database, bool)>,
+    ) -> Result<Description> {
         let facts = &session.facts;
-        let (databases, tablespaces) = self.runtime.block_on(async {
-            Ok::<_, Error>((session.databases().await?, session.tablespaces().await?))
-        })?;
+        let tablespaces = self.runtime.block_on(session.tablespaces())?;
         Ok(Description {
             format: Description::FORMAT,
             system_identifier: facts.system_identifier.to_string(),
@@ -180,14 +188,27 @@ impl Backup<'_> {
         })
     }
 
-    fn catalog(&self, connection: &Connection, session: &Session) -> Result<Catalog> {
-        let databases = self.runtime.block_on(session.databases())?;
-        let names: Vec<String> = databases
-            .into_iter()
-            .filter(|(_, accepts)| *accepts)
-            .map(|(database, _)| database.name)
-            .collect();
-        let catalog = self.runtime.block_on(relations::read(connection, &names))?;
+    /// Reads the catalogs while files are read: a session for each database takes its time. Given up
+    /// when what is returned is dropped.
+    fn read_catalogs(
+        &self,
+        connection: &Connection,
+        databases: &[(Database, bool)],
+    ) -> JoinSet<Result<Catalog>> {
+        let open = databases.iter().filter(|(_, accepts)| *accepts);
+        let names: Vec<String> = open.map(|(database, _)| database.name.clone()).collect();
+        let connection = connection.clone();
+        let mut catalogs = JoinSet::new();
+        let reading = async move { relations::read(&connection, &names).await };
+        catalogs.spawn_on(reading, self.runtime);
+        catalogs
+    }
+
+    fn catalog(&self, catalogs: &mut JoinSet<Result<Catalog>>) -> Result<Catalog> {
+        let read = self.runtime.block_on(catalogs.join_next());
+        let catalog = read
+            .and_then(std::result::Result::ok)
+            .ok_or(repo_core::Error::Internal { what: "catalogs" })??;
         for (database, why) in &catalog.missing {
             let message = format!("relations of {database} are not listed: {why}");
             self.builder.note(RELATIONS_PATH.as_bytes(), message);

@@ -418,14 +418,18 @@ impl SegmentWriter {
         if full {
             self.flush(session, encoder)?;
         }
+        let len = u32::try_from(blob.len()).map_err(|_| Error::Internal { what: "blob" })?;
+        if self.ids.is_empty() && blob.len() >= self.size {
+            // Nothing comes with it, so it need not be copied.
+            return self.store(session, encoder, blob, &[id], &[len]);
+        }
         if self.raw.capacity() == 0 {
             // One allocation for the life of the writer instead of doubling past the size.
-            self.raw.reserve_exact(self.size.max(blob.len()));
+            self.raw.reserve_exact(self.size);
         }
         self.raw.extend_from_slice(blob);
         self.ids.push(id);
-        self.lens
-            .push(u32::try_from(blob.len()).map_err(|_| Error::Internal { what: "blob" })?);
+        self.lens.push(len);
         Ok(())
     }
 
@@ -445,29 +449,35 @@ impl SegmentWriter {
         if self.ids.is_empty() {
             return Ok(());
         }
-        let codec = encoder
-            .encoder
-            .encode(
-                self.kind,
-                self.texture,
-                &self.lens,
-                &self.raw,
-                &mut encoder.body,
-            )
-            .map_err(Error::encode)?;
-        let segment = NewSegment {
-            body: &encoder.body,
-            codec,
-            kind: self.kind,
-            ids: &self.ids,
-            lens: &self.lens,
-            base: None,
-        };
-        session.add(&segment, self.raw.len())?;
+        self.store(session, encoder, &self.raw, &self.ids, &self.lens)?;
         self.raw.clear();
         self.ids.clear();
         self.lens.clear();
         Ok(())
+    }
+
+    /// Encodes chunks of `lens`, concatenated in `raw`, and stores them.
+    fn store(
+        &self,
+        session: &Session,
+        encoder: &mut Encoder,
+        raw: &[u8],
+        ids: &[BlobId],
+        lens: &[u32],
+    ) -> Result<()> {
+        let Encoder { encoder, body } = encoder;
+        let codec = encoder
+            .encode(self.kind, self.texture, lens, raw, body)
+            .map_err(Error::encode)?;
+        let segment = NewSegment {
+            body,
+            codec,
+            kind: self.kind,
+            ids,
+            lens,
+            base: None,
+        };
+        session.add(&segment, raw.len())
     }
 }
 
