@@ -130,23 +130,25 @@ async fn whatever_is_lost_within_the_limit_comes_back() {
 
 /// Each pack at another place: no place of a group is hit more than twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn bits_may_rot_in_every_pack() {
+async fn bits_may_rot_in_more_packs_than_could_be_lost() {
     let access = Access::Plain;
     let sample = Sample::new(&access).await;
     protect(&sample.open(&access).await).await;
-    let packs = sample.keys("packs/").await;
-    let mut harmed = 0;
-    for (number, key) in packs.iter().enumerate() {
-        let place = number % 4 * 65_536 + 2000;
+    // Parity makes up for two packs at each place; short ones have the first place only.
+    let mut harmed = [0; 4];
+    for key in sample.keys("packs/").await {
         sample
-            .harm(key, |bytes| {
-                if let Some(byte) = bytes.get_mut(place) {
-                    *byte ^= 0x80;
-                    harmed += 1;
+            .harm(&key, |bytes| {
+                let places = harmed.iter_mut().enumerate().rev();
+                let fit = places.filter(|(number, _)| number * 65_536 + 2000 < bytes.len());
+                if let Some((number, count)) = { fit }.find(|(_, count)| **count < 2) {
+                    bytes[number * 65_536 + 2000] ^= 0x80;
+                    *count += 1;
                 }
             })
             .await;
     }
+    let harmed: i32 = harmed.iter().sum();
     // More than could be lost as a whole.
     assert!(harmed > 2, "{harmed}");
     let repository = sample.open(&access).await;
@@ -324,7 +326,7 @@ async fn damage_is_not_protected_and_keeps_its_group() {
         ..at_once()
     };
     let plan = repository.gc(&plan, Arc::new(Quiet)).await.unwrap();
-    assert!(plan.dead.objects > 0, "{plan:?}");
+    assert!(plan.swept.objects > 0, "{plan:?}");
     // A pack that stays: one that the plan neither drops nor copies is found by trying.
     let mut tried = 0;
     for key in sample.keys("packs/").await {

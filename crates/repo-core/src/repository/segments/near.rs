@@ -4,6 +4,7 @@
 //! chunks meets one pack after the other, a short segment in each, and comes back for the next
 //! chunk: so spans of packs are kept for a while.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -60,10 +61,11 @@ impl SegmentReader {
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
         let outside = || Error::Internal { what: "span" };
+        let numbers = range.start / NEAR_SPAN..range.end.div_ceil(NEAR_SPAN);
+        let spans = self.spans(pack, numbers.clone(), size)?;
         buffer.clear();
-        for number in range.start / NEAR_SPAN..=(range.end - 1) / NEAR_SPAN {
+        for (number, bytes) in numbers.zip(spans) {
             let start = number * NEAR_SPAN;
-            let bytes = self.span((*pack, number), start..size.min(start + NEAR_SPAN))?;
             let from = range.start.saturating_sub(start);
             let to = (range.end - start).min(NEAR_SPAN);
             let (from, to) = usize::try_from(from)
@@ -74,15 +76,28 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn span(&self, name: (PackId, u64), span: Range<u64>) -> Result<Bytes> {
-        let spans = || self.spans.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = spans().get(&name) {
-            return Ok(known.clone());
+    /// Spans of a pack by their numbers; those that are not held are read at once.
+    fn spans(&self, pack: &PackId, numbers: Range<u64>, size: u64) -> Result<Vec<Bytes>> {
+        let held = || self.spans.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: BTreeMap<u64, Bytes> = {
+            let mut held = held();
+            let known = |number| Some((number, held.get(&(*pack, number))?.clone()));
+            numbers.clone().filter_map(known).collect()
+        };
+        let mut missing = numbers.filter(|number| !found.contains_key(number));
+        if let Some(first) = missing.next() {
+            let last = missing.next_back().unwrap_or(first);
+            let range = first * NEAR_SPAN..size.min((last + 1) * NEAR_SPAN);
+            let mut bytes = Vec::new();
+            self.storage.read(&pack::path(pack), range, &mut bytes)?;
+            let len = usize::try_from(NEAR_SPAN).unwrap_or(usize::MAX);
+            for (number, span) in (first..).zip(bytes.chunks(len)) {
+                // A slice would hold the memory of its neighbours, too.
+                let span = Bytes::copy_from_slice(span);
+                held().put((*pack, number), span.clone());
+                found.insert(number, span);
+            }
         }
-        let mut bytes = Vec::new();
-        self.storage.read(&pack::path(&name.0), span, &mut bytes)?;
-        let bytes = Bytes::from(bytes);
-        spans().put(name, bytes.clone());
-        Ok(bytes)
+        Ok(found.into_values().collect())
     }
 }
